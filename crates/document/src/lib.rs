@@ -1,1 +1,2 @@
-//! document
+//! One Yjs document in memory.
+pub mod record;

@@ -1,1 +1,2 @@
-//! protocol
+//! Bytes to frames and back.
+pub mod names;
