@@ -1,0 +1,26 @@
+import { existsSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { defineConfig, type Plugin } from "vite";
+
+/** Ships the repository's README beside the page, so that its link works wherever the page is served. */
+function readme(): Plugin {
+  const file = fileURLToPath(new URL("../../README.md", import.meta.url));
+  return {
+    name: "syncline-readme",
+    apply: "build",
+    generateBundle() {
+      const source = existsSync(file)
+        ? readFileSync(file, "utf8")
+        : "Syncline: see the README of its repository.\n";
+      this.emitFile({ type: "asset", fileName: "README.txt", source });
+    },
+  };
+}
+
+export default defineConfig({
+  plugins: [readme()],
+  // Two copies of yjs in one page do not recognise each other's types.
+  resolve: { dedupe: ["yjs"] },
+  build: { target: "es2022", modulePreload: { polyfill: false }, assetsInlineLimit: 0 },
+  server: { proxy: { "/sync": { target: "http://127.0.0.1:8787", ws: true } } },
+});
