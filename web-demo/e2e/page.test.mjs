@@ -6,6 +6,7 @@ import { after, before, beforeEach, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { Demo, launch } from "./browser.mjs";
 import { Server } from "./server.mjs";
+import { Wire } from "./wire.mjs";
 
 const SCREENSHOTS = fileURLToPath(new URL("./screenshots/", import.meta.url));
 
@@ -36,16 +37,31 @@ function address() {
  * Opens the page in a profile of its own, and fails if the page complains.
  * @param {(demo: Demo, context: import("playwright-core").BrowserContext) => Promise<void>} run
  * @param {import("playwright-core").BrowserContextOptions} [options]
+ * @param {(context: import("playwright-core").BrowserContext) => Promise<void>} [prepare]
  */
-async function onPage(run, options = {}) {
+async function onPage(run, options = {}, prepare) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
   try {
+    await prepare?.(context);
     const demo = await Demo.open(context, address());
     await run(demo, context);
     assert.deepEqual(demo.complaints, [], "the console stays clean");
   } finally {
     await context.close();
   }
+}
+
+/**
+ * The same, with a hand on what the server sends.
+ * @param {(demo: Demo, wire: Wire) => Promise<void>} run
+ */
+async function onWire(run) {
+  const wire = new Wire();
+  await onPage(
+    (demo) => run(demo, wire),
+    {},
+    (context) => wire.watch(context),
+  );
 }
 
 describe("two devices on one page", () => {
@@ -163,6 +179,54 @@ describe("two devices on one page", () => {
       await demo.page.keyboard.type("two ");
       await demo.noteBecomes("phone", "zero one two three");
       await demo.bothSaved();
+    }));
+});
+
+describe("what the server says on the wire", () => {
+  test("an edit is not called saved before the server acknowledges it, though others see it", () =>
+    onWire(async (demo, wire) => {
+      await demo.bothSaved();
+      wire.hold();
+      await demo.type("phone", "ab");
+      await demo.noteBecomes("laptop", "ab");
+      await demo.sees("phone", "saving", 2);
+      await demo.setOnline("phone", false);
+      await demo.sees("phone", "offline", 2);
+      wire.hold();
+      await demo.setOnline("phone", true);
+      await wire.held(1);
+      await demo.sees("phone", "saving", 2);
+      wire.release();
+      await demo.bothSaved();
+    }));
+
+  test("edits made while cut off are acknowledged once, so a later one is not called saved early", () =>
+    onWire(async (demo, wire) => {
+      await demo.bothSaved();
+      await demo.setOnline("phone", false);
+      await demo.type("phone", "abc");
+      wire.hold();
+      await demo.setOnline("phone", true);
+      await wire.held(1);
+      await demo.type("phone", "d");
+      await wire.held(2);
+      await demo.noteBecomes("laptop", "abcd");
+      wire.release(1);
+      await demo.sees("phone", "saving", 1);
+      wire.release();
+      await demo.bothSaved();
+    }));
+
+  test("a denial is shown with its reason, and the edits stay on the device and counted", () =>
+    onWire(async (demo, wire) => {
+      await demo.bothSaved();
+      await demo.setOnline("phone", false);
+      await demo.type("phone", "mine");
+      wire.deny("this account is closed");
+      await demo.setOnline("phone", true);
+      await demo.sees("phone", "refused", 4);
+      await demo.page.getByTestId("detail-phone").filter({ hasText: "this account is closed" }).waitFor();
+      assert.equal(await demo.note("phone").inputValue(), "mine");
     }));
 });
 

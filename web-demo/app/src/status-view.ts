@@ -123,7 +123,10 @@ function describePeers(status: Status, peers: readonly PeerDevice[], here: Reado
 function describePeer(name: string, peers: readonly PeerDevice[], testId: string, where = ""): Node {
   const online = peers.filter((peer) => peer.online).length;
   const behind = Math.max(...peers.map((peer) => peer.behind ?? 0));
-  const presence = where === "" ? ` is ${online > 0 ? "online" : "offline"}` : `${where}, ${online} online`;
+  const presence =
+    where === ""
+      ? ` is ${online > 0 ? "online" : "offline"}`
+      : `${where}, ${online > 0 ? online : "none"} online`;
   const lag = behind === 0 ? "" : `, ${peers.length > 1 ? "up to " : ""}${plural(behind, "change")} behind`;
   return element(
     "span",
