@@ -93,8 +93,8 @@ pub fn check_user(user: &str) -> Result<(), NameError> {
 /// # Errors
 /// [`NameError::Device`] where it is not `[A-Za-z0-9_-]{1,64}`.
 pub fn check_device(device: &str) -> Result<(), NameError> {
-    let fits =
-        (1..=64).contains(&device.len()) && device.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    let fits = (1..=64).contains(&device.len())
+        && device.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
     if fits { Ok(()) } else { Err(NameError::Device) }
 }
 
@@ -113,15 +113,24 @@ mod tests {
         assert_eq!(DocumentName::parse("a/../b"), Err(NameError::Dots));
         assert_eq!(DocumentName::parse("a\0b"), Err(NameError::Control));
         assert_eq!(DocumentName::parse(&"x".repeat(513)), Err(NameError::TooLong));
-        assert_eq!(DocumentName::parse("ada/c/1").map(|n| n.owner().map(str::to_owned)), Ok(Some("ada".into())));
+        assert_eq!(
+            DocumentName::parse("ada/c/1").map(|n| n.owner().map(str::to_owned)),
+            Ok(Some("ada".into()))
+        );
         assert_eq!(DocumentName::parse("notes").map(|n| n.owner().map(str::to_owned)), Ok(None));
     }
 
     #[test]
     fn users_and_devices_follow_the_contract() {
         assert!(check_user("ada.l@x-y_z").is_ok());
-        assert!(check_user("a/b").is_err() && check_user("").is_err() && check_user(&"u".repeat(129)).is_err());
+        assert!(
+            check_user("a/b").is_err() && check_user("").is_err() && check_user(&"u".repeat(129)).is_err()
+        );
         assert!(check_device("phone_1").is_ok());
-        assert!(check_device("a.b").is_err() && check_device("").is_err() && check_device(&"d".repeat(65)).is_err());
+        assert!(
+            check_device("a.b").is_err()
+                && check_device("").is_err()
+                && check_device(&"d".repeat(65)).is_err()
+        );
     }
 }
