@@ -1,0 +1,143 @@
+//! One connection's attachment to one document.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+use syncline_document::record::Origin;
+use syncline_protocol::frame::{Dialect, Reply, encode};
+
+use crate::{Settings, acks::Acks};
+
+/// What a peer may do with the document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Gets what others write.
+    Read,
+    /// Writes too.
+    Write,
+}
+
+/// Who joins a document, and how they speak.
+#[derive(Debug, Clone)]
+pub struct Join {
+    /// The dialect of its connection.
+    pub dialect: Dialect,
+    /// The Hocuspocus address, which every frame to this peer bears; `None` in the other dialects.
+    pub address: Option<Arc<str>>,
+    /// What it may do.
+    pub access: Access,
+    /// The user of its token.
+    pub user: Option<Arc<str>>,
+    /// Its device, where one is named.
+    pub device: Option<Arc<str>>,
+    /// The device's name for people.
+    pub device_name: Option<Arc<str>>,
+    /// The device's kind ("phone", "laptop", "tab").
+    pub device_kind: Option<Arc<str>>,
+    /// It asked for status messages.
+    pub wants_status: bool,
+}
+
+impl Join {
+    /// Stamps what this peer sends.
+    pub(crate) fn origin(&self, now_ms: u64) -> Origin {
+        Origin { user: self.user.clone(), device: self.device.clone(), at_ms: now_ms }
+    }
+}
+
+/// Updates held for a peer that nobody looks at.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) updates: Vec<Bytes>,
+    pub(crate) bytes: usize,
+    pub(crate) since_ms: u64,
+}
+
+/// What the session keeps of a peer.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) generation: u32,
+    pub(crate) join: Join,
+    pub(crate) acks: Acks,
+    /// It has sent a SyncStep1: from there on it gets every update.
+    pub(crate) synced: bool,
+    /// Its edits to this document stay refused, for this reason.
+    pub(crate) refused: Option<String>,
+    /// It was told that it is read-only.
+    pub(crate) told_read_only: bool,
+    /// Updates with a gap, oldest first; each has an entry without a ticket in `acks`.
+    pub(crate) parked: VecDeque<Bytes>,
+    pub(crate) parked_bytes: usize,
+    /// y-sweet: the largest durable version of this connection.
+    pub(crate) version: Option<u64>,
+    /// The awareness id that it holds.
+    pub(crate) awareness: Option<u64>,
+    /// It was sent the others' awareness: what it sends from now on may be an echo of that.
+    pub(crate) introduced: bool,
+    /// `Some` while its page is hidden.
+    pub(crate) hidden: Option<Held>,
+    /// Its sync status has changed since it was last told.
+    pub(crate) status_due: bool,
+    /// Plain: what confirms the edits that its SyncStep1 showed it to hold, once its SyncStep2 is saved.
+    pub(crate) confirmation: Option<Bytes>,
+    step1_left: u32,
+    step1_at_ms: u64,
+}
+
+impl Peer {
+    pub(crate) fn new(generation: u32, join: Join, settings: &Settings, now_ms: u64) -> Self {
+        Self {
+            generation,
+            status_due: join.wants_status,
+            join,
+            acks: Acks::default(),
+            synced: false,
+            refused: None,
+            told_read_only: false,
+            parked: VecDeque::new(),
+            parked_bytes: 0,
+            version: None,
+            awareness: None,
+            introduced: false,
+            hidden: None,
+            confirmation: None,
+            step1_left: settings.step1_burst,
+            step1_at_ms: now_ms,
+        }
+    }
+
+    /// Encodes a reply for this peer.
+    pub(crate) fn frame(&self, reply: &Reply<'_>) -> Bytes {
+        encode(self.join.address.as_deref(), reply)
+    }
+
+    pub(crate) fn is_hocuspocus(&self) -> bool {
+        self.join.dialect == Dialect::Hocuspocus
+    }
+
+    /// Takes one SyncStep1 from the peer's allowance.
+    pub(crate) fn may_step1(&mut self, settings: &Settings, now_ms: u64) -> bool {
+        let every = settings.step1_every_ms.max(1);
+        let earned = now_ms.saturating_sub(self.step1_at_ms) / every;
+        self.step1_at_ms += earned * every;
+        let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+        self.step1_left = self.step1_left.saturating_add(earned).min(settings.step1_burst);
+        if self.step1_left == 0 {
+            return false;
+        }
+        self.step1_left -= 1;
+        true
+    }
+
+    /// Parks an update that has a gap.
+    pub(crate) fn park(&mut self, update: Bytes) {
+        self.parked_bytes += update.len();
+        self.parked.push_back(update);
+    }
+
+    /// Takes everything that is parked.
+    pub(crate) fn unpark_all(&mut self) -> VecDeque<Bytes> {
+        self.parked_bytes = 0;
+        std::mem::take(&mut self.parked)
+    }
+}

@@ -1,0 +1,193 @@
+//! What follows from an update once the document has taken it, or not: journal, broadcast, ack, parking,
+//! refusal.
+
+use bytes::Bytes;
+use syncline_document::{
+    Applied, Broken,
+    record::{Entry, EntryKind, Origin, Sequence},
+};
+use syncline_protocol::frame::Reply;
+
+use crate::{
+    Effect, PeerId, Session,
+    body::{Body, Outcome, Took},
+    session::{Culprit, HeldEdit, fingerprint},
+    tasks::{NOTHING, Source, Take, Task},
+};
+
+impl Session {
+    /// Draws the consequences of what became of an update: journal, broadcast, ack.
+    pub(crate) fn settle(&mut self, take: &Take, outcome: Outcome, now_ms: u64, fx: &mut Vec<Effect>) {
+        match outcome {
+            Outcome::Took(took) => self.settle_taken(take, took, now_ms, fx),
+            Outcome::Refused(refusal) => self.refuse(take, refusal.code(), &refusal.to_string(), fx),
+            Outcome::Broken(broken) => self.set_aside(take, &broken, now_ms, fx),
+            Outcome::Held(true) => {
+                let ticket = self.applied;
+                self.owe(take, ticket, fx);
+            }
+            Outcome::Held(false) => {
+                if let Some(id) = take.source.peer() {
+                    self.not_saved(id, take, fx);
+                }
+            }
+            Outcome::Built | Outcome::NotBuilt(_) | Outcome::Diff(_) | Outcome::Checkpoint(_) => {}
+        }
+    }
+
+    fn settle_taken(&mut self, take: &Take, took: Took, now_ms: u64, fx: &mut Vec<Effect>) {
+        let origin = self.origin(&take.source, now_ms);
+        let mut ticket = self.applied;
+        if let Some((update, Applied { novel: true, deletes })) = took.applied {
+            let before = self.applied;
+            ticket = self.journal(EntryKind::Update, origin.clone(), update.clone(), fx);
+            self.pending_due |= !self.pending.is_empty();
+            if deletes {
+                self.last_delete = ticket;
+            }
+            if let Some(device) = &origin.device {
+                self.devices.wrote(device, before, ticket);
+            }
+            if let Source::Edit(edit, _) = &take.source {
+                return self.edits.push_back(HeldEdit { sequence: ticket, edit: *edit, update });
+            }
+            let whole = take.frame.as_ref().filter(|_| took.rest.is_none());
+            self.broadcast(&update, whole, take.source.peer(), fx);
+        } else if let (Source::Edit(edit, _), None) = (&take.source, &took.rest) {
+            // It brought nothing new: saved once what it repeats is.
+            if self.durable < ticket {
+                self.edits.push_back(HeldEdit { sequence: ticket, edit: *edit, update: Bytes::new() });
+            } else {
+                fx.push(Effect::EditSaved(*edit));
+            }
+            return;
+        }
+        if let Some(rest) = took.rest {
+            match &take.source {
+                Source::Update(id) => return self.park(*id, take, rest, fx),
+                Source::Edit(..) => {
+                    return self.refuse(
+                        take,
+                        "gap",
+                        "this update needs edits that the server does not have",
+                        fx,
+                    );
+                }
+                Source::Step2(_) | Source::Parked(_) => {
+                    let held: usize = self.pending.iter().map(|entry| entry.bytes.len()).sum();
+                    if held + rest.len() > self.settings.pending_bytes {
+                        let reason =
+                            "too much of this document waits for edits that never came: start a new one";
+                        return self.refuse(take, "pending_full", reason, fx);
+                    }
+                    ticket = self.keep_pending(origin, rest, fx);
+                }
+                Source::Pending(..) => {}
+            }
+        } else if let Source::Pending(sequence, _) = &take.source {
+            self.pending.retain(|entry| entry.sequence != *sequence);
+        }
+        self.owe(take, ticket, fx);
+        if let Source::Step2(id) = take.source {
+            self.retry_parked(id);
+            self.retry_pending();
+        }
+    }
+
+    fn keep_pending(&mut self, origin: Origin, rest: Bytes, fx: &mut Vec<Effect>) -> Sequence {
+        if let Some(same) = self.pending.iter().find(|entry| entry.bytes == rest) {
+            // Offered again, as after every reconnect: it is kept once.
+            return same.sequence;
+        }
+        let sequence = self.journal(EntryKind::Pending, origin.clone(), rest.clone(), fx);
+        self.pending.push(Entry {
+            document: self.name.clone(),
+            sequence,
+            kind: EntryKind::Pending,
+            origin,
+            bytes: rest,
+        });
+        sequence
+    }
+
+    fn park(&mut self, id: PeerId, take: &Take, update: Bytes, fx: &mut Vec<Effect>) {
+        let limit = self.settings.pending_bytes;
+        let state_vector = match &self.body {
+            Body::Live(replica) => replica.state_vector(),
+            _ => Bytes::from_static(NOTHING),
+        };
+        let owed = self.owed(take);
+        let Some(peer) = self.peer_mut(id) else { return };
+        if peer.parked_bytes + update.len() > limit {
+            return self.refuse(
+                take,
+                "parked_full",
+                "too many edits in a row need edits that never came",
+                fx,
+            );
+        }
+        peer.park(update);
+        peer.acks.owe_parked(owed);
+        if peer.acks.ask_for_gap() {
+            fx.push(Effect::Send { to: id, frame: peer.frame(&Reply::SyncStep1(&state_vector)) });
+        }
+    }
+
+    /// Tries what is parked again, before anything that came later.
+    fn retry_parked(&mut self, id: PeerId) {
+        let Some(peer) = self.peer_mut(id) else { return };
+        for update in peer.unpark_all().into_iter().rev() {
+            self.wait_first(Task::take(Source::Parked(id), update, None));
+        }
+    }
+
+    /// Tries what is pending again.
+    pub(crate) fn retry_pending(&mut self) {
+        if !std::mem::take(&mut self.pending_due) {
+            return;
+        }
+        for entry in self.pending.clone().into_iter().rev() {
+            let source = Source::Pending(entry.sequence, entry.origin);
+            self.wait_first(Task::take(source, entry.bytes, None));
+        }
+    }
+
+    /// Gives an entry its sequence and hands it to the journal.
+    fn journal(&mut self, kind: EntryKind, origin: Origin, bytes: Bytes, fx: &mut Vec<Effect>) -> Sequence {
+        self.applied += 1;
+        self.unfolded = (self.unfolded.0 + 1, self.unfolded.1 + bytes.len());
+        if kind == EntryKind::Update {
+            self.size += bytes.len();
+            fx.push(Effect::Accepted(bytes.len()));
+        }
+        let document = self.name.clone();
+        fx.push(Effect::Append(Entry { document, sequence: self.applied, kind, origin, bytes }));
+        self.applied
+    }
+
+    fn origin(&self, source: &Source, now_ms: u64) -> Origin {
+        match source {
+            Source::Edit(_, origin) | Source::Pending(_, origin) => origin.clone(),
+            Source::Update(id) | Source::Step2(id) | Source::Parked(id) => self.peer(*id).map_or_else(
+                || Origin { user: None, device: None, at_ms: now_ms },
+                |peer| peer.join.origin(now_ms),
+            ),
+        }
+    }
+
+    /// yrs failed on an update, past the checker: it is kept for an operator, its sender is refused, and the
+    /// document is loaded again from what is stored.
+    fn set_aside(&mut self, take: &Take, broken: &Broken, now_ms: u64, fx: &mut Vec<Effect>) {
+        let origin = self.origin(&take.source, now_ms);
+        tracing::error!(document = %self.name, user = ?origin.user, device = ?origin.device, %broken, "update set aside");
+        self.poisonous.insert(fingerprint(&take.update));
+        if let Some(join) = take.source.peer().and_then(|id| self.peer(id)).map(|peer| &peer.join) {
+            let until_ms = now_ms + self.settings.culprit_ms;
+            let culprit = Culprit { user: join.user.clone(), device: join.device.clone(), until_ms };
+            self.culprits.push(culprit);
+        }
+        self.journal(EntryKind::Quarantined, origin, take.update.clone(), fx);
+        self.body = Body::Cold;
+        self.refuse(take, "set_aside", "this update could not be applied: it was set aside", fx);
+    }
+}

@@ -1,0 +1,472 @@
+//! What one message does to the document: answered, applied, parked, refused; and what waits while the
+//! document is loaded or on the pool.
+
+use bytes::Bytes;
+use syncline_document::{
+    is_empty_update,
+    record::{Origin, Sequence},
+};
+use syncline_protocol::{
+    frame::{Dialect, EMPTY_AWARENESS, Reply, encode},
+    known::{Known, Verdict},
+    lib0::write_var_uint,
+    state_vector::{self, StateVector},
+};
+
+use crate::{
+    Access, Edit, Effect, Ending, PeerId, Session,
+    acks::{Answer, Owed},
+    body::{self, Body, Job, Outcome, Took, Work},
+    session::{Deferred, fingerprint},
+};
+
+/// The state vector of an empty document.
+pub(crate) const NOTHING: &[u8] = &[0];
+/// The update of an empty document.
+const NO_UPDATE: &[u8] = &[0, 0];
+/// Acks owed to one peer, at most; an honest client has a handful.
+const OWED: usize = 100_000;
+
+/// Something that needs the document, in the order it came.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// A client's SyncStep1.
+    Step1 { peer: PeerId, state_vector: Bytes },
+    /// The second half of it: the SyncStep2 and SyncStep1 that answer.
+    Answer { peer: PeerId, state_vector: Bytes },
+    /// An update.
+    Take(Box<Take>),
+    /// y-sweet's 102.
+    Version { peer: PeerId, version: u64 },
+}
+
+/// An update on its way into the document.
+#[derive(Debug)]
+pub(crate) struct Take {
+    pub(crate) source: Source,
+    pub(crate) update: Bytes,
+    /// The plain frame that it came in, to be relayed as it is.
+    pub(crate) frame: Option<Bytes>,
+    /// For a SyncStep2, once known: what it answers.
+    pub(crate) answer: Option<Answer>,
+}
+
+/// Where an update came from.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    Update(PeerId),
+    Step2(PeerId),
+    /// It was parked and is tried again.
+    Parked(PeerId),
+    /// It was stored as pending and is tried again.
+    Pending(Sequence, Origin),
+    /// The server itself, or HTTP.
+    Edit(Edit, Origin),
+}
+
+impl Task {
+    pub(crate) fn take(source: Source, update: Bytes, frame: Option<Bytes>) -> Self {
+        Self::Take(Box::new(Take { source, update, frame, answer: None }))
+    }
+
+    fn bytes(&self) -> usize {
+        // What a task costs beside its payload.
+        const TASK: usize = 128;
+        TASK + match self {
+            Self::Step1 { state_vector, .. } | Self::Answer { state_vector, .. } => state_vector.len(),
+            Self::Take(take) => take.update.len(),
+            Self::Version { .. } => 0,
+        }
+    }
+
+    fn peer(&self) -> Option<PeerId> {
+        match self {
+            Self::Step1 { peer, .. } | Self::Answer { peer, .. } | Self::Version { peer, .. } => Some(*peer),
+            Self::Take(take) => take.source.peer(),
+        }
+    }
+}
+
+impl Source {
+    pub(crate) fn peer(&self) -> Option<PeerId> {
+        match self {
+            Self::Update(peer) | Self::Step2(peer) | Self::Parked(peer) => Some(*peer),
+            Self::Pending(..) | Self::Edit(..) => None,
+        }
+    }
+
+    /// A part of it may be applied while the rest waits durably; an Update is parked whole instead.
+    fn may_cut(&self) -> bool {
+        matches!(self, Self::Step2(_) | Self::Parked(_) | Self::Pending(..))
+    }
+}
+
+impl Session {
+    /// Performs a task now, or queues it behind those that wait.
+    pub(crate) fn submit(&mut self, task: Task, now_ms: u64, fx: &mut Vec<Effect>) {
+        let task = if self.waiting.is_empty() {
+            match self.perform(task, now_ms, fx) {
+                Ok(()) => return self.drain(now_ms, fx),
+                Err(task) => task,
+            }
+        } else {
+            task
+        };
+        let bytes = task.bytes();
+        if self.waiting_bytes + bytes > self.settings.waiting_bytes
+            && let Some(peer) = task.peer()
+        {
+            let ending = Ending::TryLater("this document is busy: reconnect in a while".to_owned());
+            return fx.push(Effect::End { peer, ending });
+        }
+        self.waiting_bytes += bytes;
+        self.waiting.push_back(task);
+    }
+
+    /// Performs what waits, until something has to wait again.
+    pub(crate) fn drain(&mut self, now_ms: u64, fx: &mut Vec<Effect>) {
+        while let Some(task) = self.waiting.pop_front() {
+            self.waiting_bytes -= task.bytes();
+            if let Err(task) = self.perform(task, now_ms, fx) {
+                self.wait_first(task);
+                break;
+            }
+        }
+    }
+
+    pub(crate) fn wait_first(&mut self, task: Task) {
+        self.waiting_bytes += task.bytes();
+        self.waiting.push_front(task);
+    }
+
+    /// Performs a task, or gives it back because the document is not there yet.
+    fn perform(&mut self, task: Task, now_ms: u64, fx: &mut Vec<Effect>) -> Result<(), Task> {
+        if let Body::Failed { at_ms, reason } = &self.body {
+            if now_ms < at_ms + self.settings.reload_after_ms {
+                let reason = format!("this document cannot be opened: {reason}");
+                self.turn_away(&task, &reason, fx);
+                return Ok(());
+            }
+            self.body = Body::Cold;
+        }
+        match task {
+            Task::Step1 { peer, state_vector } => {
+                if let Some(peer) = self.peer_mut(peer) {
+                    peer.acks.resync();
+                    peer.unpark_all();
+                }
+                self.perform(Task::Answer { peer, state_vector }, now_ms, fx)
+            }
+            Task::Answer { peer, state_vector } => self.answer(peer, state_vector, now_ms, fx),
+            Task::Take(take) => self.take(take, now_ms, fx),
+            Task::Version { peer, version } => {
+                self.version(peer, version, fx);
+                Ok(())
+            }
+        }
+    }
+
+    /// Brings the document into memory. `false` where that takes a while.
+    fn ready(&mut self, now_ms: u64, fx: &mut Vec<Effect>) -> bool {
+        match std::mem::replace(&mut self.body, Body::Cold) {
+            live @ Body::Live(_) => {
+                self.body = live;
+                return true;
+            }
+            Body::Cold => {
+                self.body = Body::Loading;
+                self.busy_since_ms = Some(now_ms);
+                fx.push(Effect::Load);
+            }
+            Body::Resting(stored) if self.size > self.settings.heavy_bytes => {
+                self.work(None, Work::Build(stored), None, now_ms, fx);
+            }
+            Body::Resting(stored) => match body::build(&stored) {
+                Ok(replica) => {
+                    self.body = Body::Live(Box::new(replica));
+                    return true;
+                }
+                Err(error) => self.body = Body::Failed { reason: error.to_string(), at_ms: now_ms },
+            },
+            other @ (Body::Loading | Body::Away(_) | Body::Failed { .. }) => self.body = other,
+        }
+        false
+    }
+
+    /// Sends a document to the pool.
+    pub(crate) fn work(
+        &mut self,
+        replica: Option<Box<syncline_document::Replica>>,
+        work: Work,
+        task: Option<Task>,
+        now_ms: u64,
+        fx: &mut Vec<Effect>,
+    ) {
+        self.body = Body::Away(task);
+        self.busy_since_ms = Some(now_ms);
+        fx.push(Effect::Work(Box::new(Job { replica, work, limits: self.settings.limits.clone() })));
+    }
+
+    /// Takes the live document out, for work that is done with it at once.
+    fn live(&mut self) -> Option<Box<syncline_document::Replica>> {
+        match std::mem::replace(&mut self.body, Body::Cold) {
+            Body::Live(replica) => Some(replica),
+            other => {
+                self.body = other;
+                None
+            }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        id: PeerId,
+        state_vector: Bytes,
+        now_ms: u64,
+        fx: &mut Vec<Effect>,
+    ) -> Result<(), Task> {
+        let Some(peer) = self.peer(id) else { return Ok(()) };
+        // What the server wrote is shown to nobody before it is durable. Plain clients that confirm their edits
+        // take any frame for a confirmation, so theirs shows durable state only.
+        let until = match self.edits.back() {
+            Some(held) => held.sequence,
+            None if !peer.is_hocuspocus() => self.applied,
+            None => 0,
+        };
+        if until > self.durable {
+            self.deferred.push(Deferred { peer: id, state_vector, until });
+            return Ok(());
+        }
+        if let Body::Resting(stored) = &self.body
+            && stored.tail.is_empty()
+            && state_vector == NOTHING
+        {
+            let state =
+                stored.checkpoint.as_ref().map_or(Bytes::from_static(NO_UPDATE), |c| c.update.clone());
+            self.send_pair(id, &state, now_ms, fx);
+            return Ok(());
+        }
+        if !self.ready(now_ms, fx) {
+            return Err(Task::Answer { peer: id, state_vector });
+        }
+        let Some(mut replica) = self.live() else { return Ok(()) };
+        self.note_state_vector(id, &replica, &state_vector);
+        if self.size > self.settings.heavy_document_bytes {
+            let task = Task::Answer { peer: id, state_vector: state_vector.clone() };
+            self.work(Some(replica), Work::Diff { state_vector }, Some(task), now_ms, fx);
+            return Ok(());
+        }
+        match replica.diff(&state_vector) {
+            Ok(diff) => {
+                self.body = Body::Live(replica);
+                self.send_pair(id, &diff, now_ms, fx);
+            }
+            Err(broken) => {
+                self.body = Body::Failed { reason: broken.to_string(), at_ms: now_ms };
+                self.turn_away(&Task::Answer { peer: id, state_vector }, &broken.to_string(), fx);
+            }
+        }
+        Ok(())
+    }
+
+    /// Draws what a SyncStep1 tells of its sender. A device whose state vector covers ours has it all, unless a
+    /// deletion (which a state vector does not show) came after what it confirmed before.
+    fn note_state_vector(&mut self, id: PeerId, replica: &syncline_document::Replica, theirs: &[u8]) {
+        let Ok(theirs) = state_vector::parse(theirs, &self.settings.limits) else { return };
+        let Some(peer) = self.peer_mut(id) else { return };
+        if peer.join.dialect == Dialect::Plain {
+            peer.confirmation = confirmation(replica.known(), &theirs);
+        }
+        let Some(device) = peer.join.device.clone() else { return };
+        if replica.known().covered_by(&theirs)
+            && self.devices.received(&device) >= self.last_delete
+            && self.devices.receive(&device, self.durable)
+        {
+            self.status_changed();
+        }
+    }
+
+    /// Sends the SyncStep2 and SyncStep1 that answer a SyncStep1. From here on the peer gets every update.
+    pub(crate) fn send_pair(&mut self, id: PeerId, diff: &[u8], now_ms: u64, fx: &mut Vec<Effect>) {
+        let state_vector = match &self.body {
+            Body::Live(replica) => replica.state_vector(),
+            Body::Resting(stored) => {
+                stored.checkpoint.as_ref().map_or(Bytes::from_static(NOTHING), |c| c.state_vector.clone())
+            }
+            _ => Bytes::from_static(NOTHING),
+        };
+        let Some(peer) = self.peer_mut(id) else { return };
+        peer.synced = true;
+        if let Some(held) = &mut peer.hidden {
+            held.updates.clear();
+            held.bytes = 0;
+        }
+        fx.push(Effect::Send { to: id, frame: peer.frame(&Reply::SyncStep2(diff)) });
+        if peer.refused.is_none() {
+            // A refused peer would only bring the same bytes back.
+            fx.push(Effect::Send { to: id, frame: peer.frame(&Reply::SyncStep1(&state_vector)) });
+        } else {
+            self.introduce(id, fx);
+        }
+        self.used_ms = now_ms;
+    }
+
+    fn version(&mut self, id: PeerId, version: u64, fx: &mut Vec<Effect>) {
+        let (applied, durable) = (self.applied, self.durable);
+        let Some(peer) = self.peer_mut(id) else { return };
+        let mute = peer.refused.is_some() || peer.join.access == Access::Read;
+        if !mute && peer.acks.settled(durable) && applied <= durable {
+            peer.version = Some(version.max(peer.version.unwrap_or(0)));
+        } else if !mute {
+            peer.acks.owe(applied, Owed::Version(version));
+        }
+        // The client needs some frame soon, whatever it says.
+        let frame = match peer.version {
+            Some(version) if !mute => peer.frame(&Reply::Version(version)),
+            _ => peer.frame(&Reply::Awareness(EMPTY_AWARENESS)),
+        };
+        fx.push(Effect::Send { to: id, frame });
+    }
+
+    /// Puts an update through: the peer's rights, the limits, then the document.
+    fn take(&mut self, mut take: Box<Take>, now_ms: u64, fx: &mut Vec<Effect>) -> Result<(), Task> {
+        if let (Source::Step2(id), None) = (&take.source, take.answer) {
+            let id = *id;
+            let answer = self.peer_mut(id).map_or(Answer::Other, |peer| peer.acks.answered());
+            take.answer = Some(answer);
+            self.introduce(id, fx);
+        }
+        if let Some(id) = take.source.peer()
+            && let Some(peer) = self.peer(id)
+        {
+            if peer.acks.len() >= OWED {
+                let ending = Ending::TryLater("too many edits before a SyncStep2: sync first".to_owned());
+                fx.push(Effect::End { peer: id, ending });
+                return Ok(());
+            }
+            if peer.refused.is_some() {
+                self.not_saved(id, &take, fx);
+                return Ok(());
+            }
+            if peer.join.access == Access::Read {
+                return self.take_read_only(id, take, now_ms, fx);
+            }
+        }
+        if let Err((code, reason)) = self.admits(&take, now_ms) {
+            self.refuse(&take, code, &reason, fx);
+            return Ok(());
+        }
+        if is_empty_update(&take.update) {
+            let nothing = Took { applied: None, rest: None };
+            self.settle(&take, Outcome::Took(nothing), now_ms, fx);
+            return Ok(());
+        }
+        if !self.ready(now_ms, fx) {
+            return Err(Task::Take(take));
+        }
+        let Some(mut replica) = self.live() else { return Ok(()) };
+        let cut = take.source.may_cut();
+        let limits = &self.settings.limits;
+        let heavy = take.update.len() > self.settings.heavy_bytes
+            || matches!(replica.judge(&take.update, limits), Ok(Verdict::Whole(c)) if c.work > self.settings.heavy_work);
+        if heavy {
+            let update = take.update.clone();
+            self.work(Some(replica), Work::Absorb { update, cut }, Some(Task::Take(take)), now_ms, fx);
+            return Ok(());
+        }
+        let outcome = body::absorb(&mut replica, &take.update, cut, limits);
+        if !matches!(outcome, Outcome::Broken(_)) {
+            self.body = Body::Live(replica);
+        }
+        self.settle(&take, outcome, now_ms, fx);
+        Ok(())
+    }
+
+    /// A read-only peer's SyncStep2 is normal with nothing new in it; everything else of it is dropped.
+    fn take_read_only(
+        &mut self,
+        id: PeerId,
+        take: Box<Take>,
+        now_ms: u64,
+        fx: &mut Vec<Effect>,
+    ) -> Result<(), Task> {
+        if !matches!(take.source, Source::Step2(_)) {
+            self.not_saved(id, &take, fx);
+            return Ok(());
+        }
+        if is_empty_update(&take.update) {
+            self.settle(&take, Outcome::Held(true), now_ms, fx);
+            return Ok(());
+        }
+        if !self.ready(now_ms, fx) {
+            return Err(Task::Take(take));
+        }
+        let Some(mut replica) = self.live() else { return Ok(()) };
+        if take.update.len() > self.settings.heavy_bytes {
+            let update = take.update.clone();
+            self.work(Some(replica), Work::Holds { update }, Some(Task::Take(take)), now_ms, fx);
+            return Ok(());
+        }
+        let outcome = body::holds(&mut replica, &take.update, &self.settings.limits);
+        if !matches!(outcome, Outcome::Broken(_)) {
+            self.body = Body::Live(replica);
+        }
+        self.settle(&take, outcome, now_ms, fx);
+        Ok(())
+    }
+
+    /// The reasons to refuse an update before looking into it.
+    fn admits(&self, take: &Take, now_ms: u64) -> Result<(), (&'static str, String)> {
+        if let Some(reason) = &self.store_failure {
+            return Err(("store", format!("the server cannot save: {reason}")));
+        }
+        if self.size + take.update.len() > self.settings.document_bytes && !is_empty_update(&take.update) {
+            let limit = self.settings.document_bytes >> 20;
+            return Err(("document_full", format!("this document is full ({limit} MiB): start a new one")));
+        }
+        if let Some(peer) = take.source.peer().and_then(|id| self.peer(id)) {
+            let (user, device) = (&peer.join.user, &peer.join.device);
+            if self.culprits.iter().any(|c| c.until_ms > now_ms && c.user == *user && c.device == *device) {
+                return Err((
+                    "set_aside",
+                    "an update of this device could not be applied: try again later".into(),
+                ));
+            }
+        }
+        if !self.poisonous.is_empty() && self.poisonous.contains(&fingerprint(&take.update)) {
+            return Err(("set_aside", "this update could not be applied before: it was set aside".into()));
+        }
+        Ok(())
+    }
+}
+
+/// Makes the frame that confirms to a plain client what its state vector says it holds and we hold too.
+///
+/// Clients of the y-websocket 3.1 release candidates and of `@y/websocket` 4 count an edit as confirmed when a
+/// frame names its ids. An edit that was saved while its echo was lost with the connection would stay
+/// unconfirmed for ever: nobody sends it again. So after a resync they get the ids as GC blocks, which change
+/// nothing in a document that has those clocks. Only for state vectors of a few entries, as a client's own are.
+fn confirmation(known: &Known, theirs: &StateVector) -> Option<Bytes> {
+    const ENTRIES: usize = 64;
+    if theirs.len() > ENTRIES {
+        return None;
+    }
+    let mut both: Vec<(u64, u32)> =
+        theirs.iter().map(|(client, clock)| (client, clock.min(known.clock(client)))).collect();
+    both.retain(|(_, clock)| *clock > 0);
+    if both.is_empty() {
+        return None;
+    }
+    both.sort_unstable_by_key(|(client, _)| std::cmp::Reverse(*client));
+    let mut update = Vec::with_capacity(2 + both.len() * 16);
+    write_var_uint(&mut update, both.len() as u64);
+    for (client, clock) in both {
+        // One block, from clock 0, of kind GC, of that length.
+        write_var_uint(&mut update, 1);
+        write_var_uint(&mut update, client);
+        update.extend_from_slice(&[0, 0]);
+        write_var_uint(&mut update, u64::from(clock));
+    }
+    update.push(0);
+    Some(encode(None, &Reply::Update(&update)))
+}
