@@ -211,6 +211,7 @@ describe("what the server says on the wire", () => {
       await demo.type("phone", "d");
       await wire.held(2);
       await demo.noteBecomes("laptop", "abcd");
+      assert.deepEqual(wire.offered, ["SyncStep2", "Update"]);
       wire.release(1);
       await demo.sees("phone", "saving", 1);
       wire.release();

@@ -1,8 +1,11 @@
 // @ts-check
 /** Stands between the page and the server: holds back acknowledgements, or turns an admission into a denial. */
 
+const SYNC = 0;
 const AUTH = 2;
 const SYNC_STATUS = 8;
+/** @type {Readonly<Record<number, string>>} */
+const CARRIERS = { 1: "SyncStep2", 2: "Update" };
 const PATIENCE_MS = 15_000;
 
 export class Wire {
@@ -13,11 +16,19 @@ export class Wire {
   #denial;
   /** @type {(() => void) | undefined} */
   #arrived;
+  /** What the page offered to be saved since `hold`; the server owes one acknowledgement for each. @type {string[]} */
+  offered = [];
 
   /** @param {import("playwright-core").BrowserContext} context */
   async watch(context) {
     await context.routeWebSocket(/\/sync\?/, (page) => {
       const server = page.connectToServer();
+      page.onMessage((message) => {
+        const frame = typeof message === "string" ? undefined : parse(message);
+        const carrier = frame?.type === SYNC ? CARRIERS[frame.subtype] : undefined;
+        if (carrier !== undefined) this.offered.push(carrier);
+        server.send(message);
+      });
       server.onMessage((message) => {
         const frame = typeof message === "string" ? undefined : parse(message);
         if (frame?.type === SYNC_STATUS && this.#holding) {
@@ -36,6 +47,7 @@ export class Wire {
   hold() {
     this.#holding = true;
     this.#held = [];
+    this.offered = [];
   }
 
   /**
@@ -77,8 +89,8 @@ export class Wire {
 /** @param {Buffer} frame */
 function parse(frame) {
   if (frame.length < 2) return undefined;
-  const length = frame.readUInt8(0);
-  return { address: frame.subarray(0, 1 + length), type: frame.readUInt8(1 + length) };
+  const at = 1 + frame.readUInt8(0);
+  return { address: frame.subarray(0, at), type: frame.readUInt8(at), subtype: frame[at + 1] ?? -1 };
 }
 
 /**
