@@ -46,3 +46,20 @@ impl Default for Limits {
         }
     }
 }
+
+impl Limits {
+    /// Returns the limits for what is read back from our own store: it passed the limits of its time, so only
+    /// what protects memory safety (the depths) is checked again.
+    pub fn stored() -> Self {
+        Self {
+            update_bytes: usize::MAX,
+            sections: usize::MAX,
+            blocks: usize::MAX,
+            delete_ranges: usize::MAX,
+            values: usize::MAX,
+            work: u64::MAX,
+            state_vector_entries: usize::MAX,
+            ..Self::default()
+        }
+    }
+}
