@@ -12,7 +12,10 @@ use syncline_protocol::{
 use yrs::{
     Any, Array, ArrayPrelim, ArrayRef, ClientID, Doc, GetString, Map, MapPrelim, MapRef, OffsetKind, Options,
     Out, ReadTxn, StateVector, Text, TextPrelim, TextRef, Transact, TransactionMut, Update, WriteTxn, Xml,
-    XmlElementPrelim, XmlFragment, XmlFragmentRef, XmlOut, XmlTextPrelim, updates::decoder::Decode,
+    XmlElementPrelim, XmlFragment, XmlFragmentRef, XmlOut, XmlTextPrelim,
+    branch::{Branch, BranchPtr},
+    types::text::YChange,
+    updates::decoder::Decode,
 };
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
@@ -326,10 +329,20 @@ fn show(value: &Out, txn: &TransactionMut<'_>, out: &mut String, depth: usize) {
             out.push('}');
         }
         Out::YArray(array) => {
+            // yrs loops for ever over an array that holds text with a character of two units: read that as text.
+            let branch: &Branch = array.as_ref();
+            let text = TextRef::from(BranchPtr::from(branch));
             out.push('[');
-            for value in array.iter(txn).take(10_000) {
-                show(&value, txn, out, depth + 1);
-                out.push(',');
+            if text.get_string(txn).is_empty() {
+                for value in array.iter(txn).take(10_000) {
+                    show(&value, txn, out, depth + 1);
+                    out.push(',');
+                }
+            } else {
+                for part in text.diff(txn, YChange::identity) {
+                    show(&part.insert, txn, out, depth + 1);
+                    out.push(',');
+                }
             }
             out.push(']');
         }
