@@ -225,7 +225,6 @@ pub struct Prepared {
     pub(crate) sequence: Sequence,
     pub(crate) pending: u32,
     pub(crate) raw: u64,
-    pub(crate) crc: u32,
     pub(crate) bytes: Bytes,
 }
 
@@ -250,7 +249,7 @@ impl Prepared {
         let pending = u32::try_from(checkpoint.pending.len())
             .map_err(|_| StoreError::TooLarge("pending entries of a checkpoint".into()))?;
         let (bytes, length) = compress(&raw)?;
-        Ok(Self { sequence: checkpoint.sequence, pending, raw: length, crc: crc32fast::hash(&bytes), bytes })
+        Ok(Self { sequence: checkpoint.sequence, pending, raw: length, bytes })
     }
 
     /// Returns the sequence that it is the state of.

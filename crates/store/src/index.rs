@@ -69,7 +69,6 @@ pub(crate) struct Slot {
 /// A view of every document as of one commit: what was replaced since is kept here.
 #[derive(Debug, Default)]
 pub(crate) struct Hold {
-    pub(crate) commit: CommitNumber,
     pub(crate) replaced: HashMap<DocumentName, Replaced>,
 }
 

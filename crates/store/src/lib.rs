@@ -19,10 +19,14 @@
 //! 5. A write that fails or panics poisons the store: no more writes, reads go on.
 //! 6. Bytes from disk are not trusted: nothing is allocated by a length that they only claim.
 
+pub mod acceptance;
 pub mod checkpoint;
 pub mod codec;
 pub mod engine;
 pub mod error;
+pub mod export;
+pub mod fold;
+mod folder;
 mod index;
 mod keys;
 pub mod kv;
@@ -32,12 +36,15 @@ mod pace;
 mod pool;
 mod read;
 mod record;
+pub mod sled_store;
 pub mod stats;
 pub mod store;
+pub mod verify;
 pub mod writer;
 
 pub use codec::Prepared;
 pub use error::StoreError;
 pub use memory::MemoryStore;
+pub use sled_store::SledStore;
 pub use store::Store;
 pub use writer::{CommitReport, Writer, WriterOptions};

@@ -40,26 +40,15 @@ impl<K: Kv> Engine<K> {
     /// # Errors
     /// [`StoreError::Damaged`] names what is missing or fails a check, [`StoreError::TooNew`] a newer layout.
     pub fn open(kv: K) -> Result<Self, StoreError> {
-        let meta = Self::contain_read(|| read_meta(&kv))?
-            .ok_or_else(|| StoreError::damaged("store", "nothing is in it, not even what it is"))?;
-        let totals: Totals = match Self::contain_read(|| kv.get(keys::TOTALS))? {
-            Some(value) => unseal(&"totals", &value)?,
-            None => return Err(StoreError::damaged("totals", "missing")),
-        };
-        let mark = kv.marked()?;
-        let (index, writing) = Self::contain_read(|| {
-            let heads = count_heads(&kv)?;
-            if heads != totals.heads || heads < mark.heads {
-                let wanted = totals.heads.max(mark.heads);
-                return Err(StoreError::damaged(
-                    "checkpoints",
-                    format!("{heads} are there, {wanted} must be"),
-                ));
-            }
-            let journal = Journal::scan(&kv, &totals, totals.commit.max(mark.commit))?;
-            journal.into_index(&kv, heads)
-        })?;
-        Ok(Self::over(kv, Identity(meta.identity), index, writing))
+        Self::open_or_return(kv).map_err(|(_, error)| error)
+    }
+
+    /// As [`Engine::open`], handing the map back where it fails.
+    pub(crate) fn open_or_return(kv: K) -> Result<Self, (K, StoreError)> {
+        match Self::contain_read(|| check(&kv)) {
+            Ok((identity, index, writing)) => Ok(Self::over(kv, identity, index, writing)),
+            Err(error) => Err((kv, error)),
+        }
     }
 
     fn over(kv: K, identity: Identity, index: Index, writing: Writing) -> Self {
@@ -72,6 +61,25 @@ impl<K: Kv> Engine<K> {
             poison: Mutex::default(),
         }
     }
+}
+
+/// Checks that everything that must be there is, and builds the index.
+fn check<K: Kv>(kv: &K) -> Result<(Identity, Index, Writing), StoreError> {
+    let meta = read_meta(kv)?
+        .ok_or_else(|| StoreError::damaged("store", "nothing is in it, not even what it is"))?;
+    let totals: Totals = match kv.get(keys::TOTALS)? {
+        Some(value) => unseal(&"totals", &value)?,
+        None => return Err(StoreError::damaged("totals", "missing")),
+    };
+    let mark = kv.marked()?;
+    let heads = count_heads(kv)?;
+    if heads != totals.heads || heads < mark.heads {
+        let wanted = totals.heads.max(mark.heads);
+        return Err(StoreError::damaged("checkpoints", format!("{heads} are there, {wanted} must be")));
+    }
+    let journal = Journal::scan(kv, &totals, totals.commit.max(mark.commit))?;
+    let (index, writing) = journal.into_index(kv, heads)?;
+    Ok((Identity(meta.identity), index, writing))
 }
 
 /// Reads what a store is; `None` for an empty map.
@@ -127,9 +135,15 @@ impl Journal {
             open: None,
             failed: None,
         };
+        let mut leftover = Vec::new();
         kv.scan(keys::JOURNAL, keys::JOURNAL_END, &mut |key, value| {
             let (commit, part) = keys::parse_journal(key)
                 .ok_or_else(|| StoreError::damaged("journal", "a key that is not one"))?;
+            if commit < totals.first {
+                // Deleting it was under way when the process ended.
+                leftover.push(Change::Delete(key.to_vec()));
+                return Ok(true);
+            }
             if value.is_empty() || journal.tolerate(commit)? == ControlFlow::Break(()) {
                 return Ok(true);
             }
@@ -139,6 +153,9 @@ impl Journal {
             }
             Ok(true)
         })?;
+        for change in leftover {
+            kv.apply(vec![change])?;
+        }
         if let Some(open) = &journal.open {
             let missing = StoreError::damaged(record(open.commit), format!("has {} of its parts", open.next));
             journal.failed = Some((open.commit, missing));

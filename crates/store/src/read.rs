@@ -263,7 +263,7 @@ impl<K: Kv> Engine<K> {
             return Err(StoreError::Busy("another backup or check reads the store".into()));
         }
         let commit = index.last();
-        index.hold = Some(Hold { commit, ..Hold::default() });
+        index.hold = Some(Hold::default());
         Ok(Box::new(Held { engine: self, commit }))
     }
 }

@@ -79,6 +79,9 @@ pub type LoadReply = Box<dyn FnOnce(Result<Option<Stored>, StoreError>) + Send>;
 /// Takes the outcome of a [`Writer::checkpoint`].
 pub type CheckpointReply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
+/// Takes the outcome of a [`Writer::prune`]: the steps that were taken.
+pub type PruneReply = Box<dyn FnOnce(Result<usize, StoreError>) + Send>;
+
 /// The one way into a store while the server runs: its own thread commits in groups.
 pub struct Writer<T> {
     shared: Arc<Shared<T>>,
@@ -114,7 +117,7 @@ enum Job {
     Load(DocumentName, LoadReply),
     Checkpoint(DocumentName, Prepared, CheckpointReply),
     Side(DocumentName, Bytes),
-    Prune(usize),
+    Prune(usize, PruneReply),
 }
 
 /// What the thread does while it is not working: an appender wakes it only where it has to.
@@ -173,7 +176,7 @@ impl<T: Send + 'static> Writer<T> {
     /// Reads a document once all entries appended before are durable. The reply runs on a helper thread; commits
     /// go on meanwhile. On a poisoned store it shows what was durable.
     pub fn load(&self, name: DocumentName, reply: LoadReply) {
-        self.queue_job(Job::Load(name, reply), true);
+        self.shared.push(Job::Load(name, reply), true);
     }
 
     /// Writes a checkpoint once all entries appended before are durable; one beyond them is answered with
@@ -188,12 +191,13 @@ impl<T: Send + 'static> Writer<T> {
 
     /// Replaces a document's side record; the next commit makes it durable. A failure is logged.
     pub fn side(&self, name: DocumentName, side: Bytes) {
-        self.queue_job(Job::Side(name, side), false);
+        self.shared.push(Job::Side(name, side), false);
     }
 
-    /// Deletes superfluous records, at most so many steps, between commits.
-    pub fn prune(&self, max_steps: usize) {
-        self.queue_job(Job::Prune(max_steps), false);
+    /// Deletes superfluous records, at most so many steps, between two commits. The reply runs on the commit
+    /// thread.
+    pub fn prune(&self, max_steps: usize, reply: PruneReply) {
+        self.shared.push(Job::Prune(max_steps, reply), false);
     }
 
     /// Returns what waits to be committed.
@@ -252,11 +256,10 @@ impl<T: Send + 'static> Writer<T> {
             },
         };
         self.pool.shutdown();
+        if let Err(error) = self.shared.store.mark() {
+            tracing::warn!(event = "mark_failed", %error);
+        }
         result
-    }
-
-    fn queue_job(&self, job: Job, urgent: bool) {
-        self.shared.push(job, urgent);
     }
 }
 
@@ -426,11 +429,7 @@ impl<T> Shared<T> {
                         tracing::warn!(event = "side_record_lost", document = %name, %error);
                     }
                 }
-                Job::Prune(steps) => {
-                    if let Err(error) = self.store.prune(steps) {
-                        tracing::warn!(event = "prune_failed", %error);
-                    }
-                }
+                Job::Prune(steps, reply) => reply(self.store.prune(steps)),
             }
         }
         if checkpoints.is_empty() {
@@ -451,7 +450,8 @@ impl Job {
         match self {
             Self::Load(_, reply) => reply(Err(error.clone())),
             Self::Checkpoint(_, _, reply) => reply(Err(error.clone())),
-            Self::Side(..) | Self::Prune(_) => {}
+            Self::Prune(_, reply) => reply(Err(error.clone())),
+            Self::Side(..) => {}
         }
     }
 }
