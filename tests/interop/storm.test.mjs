@@ -1,0 +1,69 @@
+// @ts-check
+/**
+ * A refusal must not start a reconnect storm. Every case runs for all families at once, with the
+ * clients' own reconnect delays, over 12 s of real time.
+ */
+
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { Device, families, family } from './lib/clients.mjs'
+import { Server } from './lib/server.mjs'
+import { realTime } from './lib/wait.mjs'
+
+const WATCH_MS = 12_000
+
+/** @param {Device[]} devices @returns {Record<string, number>} */
+const tries = (devices) => Object.fromEntries(devices.map((device) => [device.family.name, device.network.tried]))
+
+describe('no reconnect storm in 12 s', { concurrency: true }, () => {
+  test('after access to a document was denied', async (t) => {
+    const server = await Server.start(t, { open: false })
+    const token = await server.token({ user: 'bob' })
+    const devices = families.map((kind) => new Device(t, kind, server, { document: 'alice/diary', token, patient: true }))
+    await realTime(WATCH_MS)
+    for (const [name, count] of Object.entries(tries(devices))) {
+      // y-sweet is refused before the socket is there; it tries every 0.5 s or slower by itself.
+      const most = name.includes('y-sweet') ? 20 : 1
+      assert.ok(count >= 1 && count <= most, `${name} connected ${count} times`)
+    }
+  })
+
+  test('after an update over the size limit', async (t) => {
+    const server = await Server.start(t, { config: '[limits]\nmessage_bytes = 65536\nframe_bytes = 65536\n' })
+    const devices = families.map((kind, i) => new Device(t, kind, server, { document: `big/${i}`, patient: true }))
+    await Promise.all(devices.map((device) => device.whenSynced()))
+    for (const device of devices) device.text.insert(0, 'x'.repeat(200_000))
+    await realTime(WATCH_MS)
+    for (const [name, count] of Object.entries(tries(devices))) {
+      assert.ok(count <= 12, `${name} connected ${count} times`)
+    }
+    assert.deepEqual(devices.filter((device) => device.saved && device.synced).map((device) => device.family.name), [], 'shown as saved')
+    // The server is well, for everyone.
+    const other = new Device(t, family('y-websocket 3.1.0'), server, { document: 'small' })
+    await other.whenSynced()
+    other.text.insert(0, 'fine')
+    await other.whenSaved()
+  })
+
+  test('after an update was refused as unsafe, and broadcasts still flow', async (t) => {
+    const server = await Server.start(t)
+    const devices = families.map((kind, i) => new Device(t, kind, server, { document: `deep/${i}`, patient: true }))
+    const writers = families.map((_, i) => new Device(t, family('y-websocket 3.1.0'), server, { document: `deep/${i}` }))
+    await Promise.all([...devices, ...writers].map((device) => device.whenSynced()))
+    /** @type {any} */
+    let nested = 'deep-deep'
+    for (let depth = 0; depth < 200; depth += 1) nested = [nested]
+    for (const device of devices) device.keys.set('deep', nested)
+    for (const device of devices) device.text.insert(0, 'after it. ')
+    await realTime(WATCH_MS)
+    for (const [name, count] of Object.entries(tries(devices))) assert.equal(count, 1, `${name} connected ${count} times`)
+    for (const [i, writer] of writers.entries()) {
+      writer.text.insert(0, 'still heard')
+      await writer.whenSaved()
+      const device = /** @type {Device} */ (devices[i])
+      await device.until(() => device.text.toString().includes('still heard'), 'a broadcast')
+      assert.equal(writer.text.toString(), 'still heard', 'what follows a refused update was applied')
+      assert.equal(device.saved, false, `${device.family.name} shows the refused update as saved`)
+    }
+  })
+})
