@@ -7,6 +7,7 @@
 //! parent agree. Honest clients cannot break that: they insert between neighbours.
 
 mod client;
+mod crowd;
 mod cut;
 mod resolve;
 

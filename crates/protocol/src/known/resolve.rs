@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use super::{
     Checked, Fresh, Known, Verdict,
     client::{Class, Client, ENTRY, GONE, Place, depth, undeleted},
+    crowd::{CROWD, Crowd},
     cut::{Reach, cut},
 };
 use crate::{
@@ -16,8 +17,8 @@ use crate::{
 
 /// What one block in yrs' list of a client costs each split before it: bytes moved.
 const SLOT_BYTES: u64 = 24;
-/// What each level of waiting sections costs a block: yrs searches its stack for every one of them.
-const WAIT_BYTES: u64 = 16;
+/// What each level of waiting sections costs a block: yrs searches its stack for every one of them, and misses the cache.
+const WAIT_BYTES: u64 = 256;
 
 /// Judges a scanned update.
 pub(super) fn judge(known: &Known, scan: &mut Scan<'_>, limits: &Limits) -> Result<Verdict, Refusal> {
@@ -78,6 +79,8 @@ struct Walk<'k, 's, 'a> {
     /// Blocks that may stay only if all their clocks are deleted.
     long_entries: SmallVec<[(u64, u32, u32); 1]>,
     splits: SmallVec<[(u64, u32); 2]>,
+    /// Counted where there are enough blocks to matter.
+    crowd: Option<Crowd>,
     work: u64,
 }
 
@@ -108,7 +111,8 @@ impl<'k, 's, 'a> Walk<'k, 's, 'a> {
             index.extend(cursors.iter().enumerate().map(|(at, cursor)| (cursor.client, at as u32)));
         }
         let long_entries = SmallVec::new();
-        Self { known, scan, limits, cursors, index, long_entries, splits: SmallVec::new(), work: 0 }
+        let crowd = (scan.blocks.len() > CROWD).then(|| Crowd::new(known.key));
+        Self { known, scan, limits, cursors, index, long_entries, splits: SmallVec::new(), crowd, work: 0 }
     }
 
     fn cursor(&self, client: u64) -> Option<usize> {
@@ -123,7 +127,12 @@ impl<'k, 's, 'a> Walk<'k, 's, 'a> {
     /// one that is stuck, done or absent, is stuck itself, and so is everything below it.
     fn run(&mut self) -> Result<(), Refusal> {
         let mut stack: SmallVec<[(usize, u32); 4]> = SmallVec::new();
-        for start in 0..self.cursors.len() {
+        // yrs starts with the highest client. The order makes no difference but to what it costs.
+        let mut order: SmallVec<[usize; 4]> = (0..self.cursors.len()).collect();
+        if !self.cursors.is_sorted_by(|a, b| a.client > b.client) {
+            order.sort_unstable_by_key(|at| std::cmp::Reverse(self.cursors[*at].client));
+        }
+        for start in order {
             if self.cursors[start].state != State::Open {
                 continue;
             }
@@ -193,6 +202,12 @@ impl<'k, 's, 'a> Walk<'k, 's, 'a> {
         }
         let place = self.place(&block, left, right)?;
         let from = self.cursors[at].clock;
+        if let Some(crowd) = self.crowd.as_mut()
+            && place != GONE
+        {
+            let id = Id { client: self.cursors[at].client, clock: from };
+            self.work += crowd.insert(place, left, right, id);
+        }
         self.admissible(at, &block, place, from)?;
         self.scan.blocks[self.cursors[at].next as usize].place = place;
         let cursor = &mut self.cursors[at];
