@@ -1,0 +1,297 @@
+//! Every limit and every time of the server, with the contract's defaults. One flat table, `[limits]` in the file.
+
+use serde::{Deserialize, Serialize};
+use syncline_store::{WriterOptions, sled_store::SledOptions, store::FoldBounds};
+
+use super::ConfigError;
+
+/// What clients may ask of the server, and how long things may take. The unit is the last word of a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    // One message. What the checker counts before the document engine sees a byte.
+    /// One message, and one WebSocket frame. Larger ones close the connection with 1009.
+    pub message_bytes: usize,
+    /// Blocks of one update.
+    pub blocks: usize,
+    /// Client sections of one update.
+    pub sections: usize,
+    /// Delete ranges of one update.
+    pub delete_ranges: usize,
+    /// JSON-like values of one update, nested ones included.
+    pub values: usize,
+    /// What applying one update may cost, in bytes the document engine moves (10^10 take about a second).
+    pub work: u64,
+    /// Nesting of arrays and objects in one value.
+    pub any_depth: usize,
+    /// Nesting of shared types, from the root.
+    pub type_depth: usize,
+    /// JSON of one awareness state.
+    pub awareness_state_bytes: usize,
+    /// States of one awareness message.
+    pub awareness_states: usize,
+    /// Entries of one state vector.
+    pub state_vector_entries: usize,
+
+    // One document.
+    /// A document at rest: a larger one takes no more edits.
+    pub document_bytes: usize,
+    /// Edits kept for a document whose dependencies are missing; also what one connection may have parked.
+    pub pending_bytes: usize,
+    /// Frames that wait while a document is loaded or busy.
+    pub waiting_bytes: usize,
+    /// Updates above this many bytes go to the pool, so that they hold nobody up.
+    pub heavy_bytes: usize,
+    /// The same by the estimate of `work`.
+    pub heavy_work: u64,
+    /// Documents above this many bytes are encoded on the pool.
+    pub heavy_document_bytes: usize,
+    /// A document that takes longer than this over one update is refused and reported.
+    pub busy_ms: u64,
+    /// A document nobody used for this long leaves memory.
+    pub evict_after_ms: u64,
+    /// A document that could not be loaded is tried again after this long.
+    pub reload_after_ms: u64,
+    /// A device whose update failed inside the document engine stays refused for this long.
+    pub culprit_ms: u64,
+    /// Devices listed in a document's status.
+    pub devices: usize,
+    /// Awareness that was not renewed for this long is gone.
+    pub awareness_timeout_ms: u64,
+    /// Sync status is sent at most this often.
+    pub status_every_ms: u64,
+    /// The list of devices is written at most this often.
+    pub side_every_ms: u64,
+    /// A hidden client gets at most one frame in this time.
+    pub hidden_every_ms: u64,
+    /// SyncStep1 that a client may send at once,
+    pub step1_burst: u32,
+    /// and one more after each such time.
+    pub step1_every_ms: u64,
+
+    // One connection.
+    /// Connections in all. Beyond them new ones are closed at once.
+    pub connections: usize,
+    /// Refused connections that are held open, per address: beyond them HTTP 429.
+    pub held_per_address: usize,
+    /// A refused connection is held open for this long, so that its client does not storm.
+    pub held_ms: u64,
+    /// Documents on one connection.
+    pub documents_per_connection: usize,
+    /// What a connection may send before its token is accepted: bytes,
+    pub pre_auth_bytes: usize,
+    /// messages,
+    pub pre_auth_messages: usize,
+    /// documents,
+    pub pre_auth_documents: usize,
+    /// and the time it may take.
+    pub pre_auth_ms: u64,
+    /// Frames on their way to one connection. A reader that is slower is closed with "resync".
+    pub outbound_bytes: usize,
+    /// Messages above this many bytes take their memory from one pool,
+    pub large_message_bytes: usize,
+    /// which has this many bytes for the whole process.
+    pub large_pool_bytes: usize,
+    /// A request's head must be here within this time.
+    pub header_read_ms: u64,
+    /// The TLS handshake must be done within this time.
+    pub tls_handshake_ms: u64,
+    /// A write that makes no progress for this long ends the connection.
+    pub send_ms: u64,
+    /// WebSocket pings, at least this far apart and at most half as much more. Two missed end the connection.
+    pub ping_every_ms: u64,
+    /// Clients that count only messages get one after this much silence.
+    pub keep_alive_ms: u64,
+
+    // The process.
+    /// Threads for heavy updates.
+    pub pool_threads: usize,
+    /// Jobs that wait for those threads.
+    pub pool_queue: usize,
+    /// Edits on their way to disk: bytes. Beyond them connections are not read.
+    pub journal_queue_bytes: usize,
+    /// Edits on their way to disk. Beyond them connections are not read.
+    pub journal_queue_entries: usize,
+    /// The store's cache.
+    pub cache_bytes: u64,
+    /// A file in the data folder that an operator may delete when the disk is full.
+    pub reserve_bytes: u64,
+    /// With less than this free on the disk the store takes no more edits.
+    pub min_free_bytes: u64,
+    /// A document is folded into a checkpoint after this many updates,
+    pub fold_updates: u64,
+    /// this many bytes of updates,
+    pub fold_bytes: u64,
+    /// or this long.
+    pub fold_age_ms: u64,
+    /// Above this many bytes of journal its oldest documents are folded.
+    pub journal_bytes: u64,
+    /// The body of one HTTP request.
+    pub http_body_bytes: usize,
+    /// One HTTP request, backups aside.
+    pub http_ms: u64,
+    /// What shutting down may take before the process ends with exit code 1.
+    pub shutdown_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes: 32 << 20,
+            blocks: 1_000_000,
+            sections: 65_536,
+            delete_ranges: 500_000,
+            values: 8_000_000,
+            work: 20_000_000_000,
+            any_depth: 64,
+            type_depth: 64,
+            awareness_state_bytes: 4 << 10,
+            awareness_states: 4_096,
+            state_vector_entries: 1_000_000,
+            document_bytes: 64 << 20,
+            pending_bytes: 4 << 20,
+            waiting_bytes: 64 << 20,
+            heavy_bytes: 64 << 10,
+            heavy_work: 10_000_000,
+            heavy_document_bytes: 2 << 20,
+            busy_ms: 10_000,
+            evict_after_ms: 30_000,
+            reload_after_ms: 10_000,
+            culprit_ms: 600_000,
+            devices: 256,
+            awareness_timeout_ms: 30_000,
+            status_every_ms: 250,
+            side_every_ms: 5_000,
+            hidden_every_ms: 1_000,
+            step1_burst: 20,
+            step1_every_ms: 500,
+            connections: 100_000,
+            held_per_address: 16,
+            held_ms: 25_000,
+            documents_per_connection: 1_000,
+            pre_auth_bytes: 5 << 20,
+            pre_auth_messages: 1_000,
+            pre_auth_documents: 100,
+            pre_auth_ms: 10_000,
+            outbound_bytes: 4 << 20,
+            large_message_bytes: 64 << 10,
+            large_pool_bytes: 512 << 20,
+            header_read_ms: 10_000,
+            tls_handshake_ms: 10_000,
+            send_ms: 30_000,
+            ping_every_ms: 20_000,
+            keep_alive_ms: 20_000,
+            pool_threads: 2,
+            pool_queue: 256,
+            journal_queue_bytes: 64 << 20,
+            journal_queue_entries: 65_536,
+            cache_bytes: 64 << 20,
+            reserve_bytes: 8 << 20,
+            min_free_bytes: 32 << 20,
+            fold_updates: 2_000,
+            fold_bytes: 1 << 20,
+            fold_age_ms: 10 * 60 * 1_000,
+            journal_bytes: 256 << 20,
+            http_body_bytes: 32 << 20,
+            http_ms: 30_000,
+            shutdown_ms: 9_000,
+        }
+    }
+}
+
+impl Limits {
+    /// Checks that nothing is zero, which would refuse everything.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let table = toml::Table::try_from(self).map_err(|error| {
+            ConfigError::Invalid(format!("a limit is out of range: {error}; the largest is 2^63 - 1"))
+        })?;
+        match table.iter().find(|(_, value)| value.as_integer().is_none_or(|number| number < 1)) {
+            Some((name, _)) => Err(ConfigError::Invalid(format!("limits.{name} must be at least 1"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns what an open document is bounded by.
+    pub fn sync_settings(&self) -> syncline_sync::Settings {
+        syncline_sync::Settings {
+            limits: self.checker(),
+            document_bytes: self.document_bytes,
+            pending_bytes: self.pending_bytes,
+            waiting_bytes: self.waiting_bytes,
+            heavy_bytes: self.heavy_bytes,
+            heavy_work: self.heavy_work,
+            heavy_document_bytes: self.heavy_document_bytes,
+            evict_after_ms: self.evict_after_ms,
+            fold_updates: self.fold_updates,
+            fold_bytes: usize::try_from(self.fold_bytes).unwrap_or(usize::MAX),
+            awareness_timeout_ms: self.awareness_timeout_ms,
+            status_every_ms: self.status_every_ms,
+            side_every_ms: self.side_every_ms,
+            hidden_every_ms: self.hidden_every_ms,
+            culprit_ms: self.culprit_ms,
+            reload_after_ms: self.reload_after_ms,
+            step1_burst: self.step1_burst,
+            step1_every_ms: self.step1_every_ms,
+            devices: self.devices,
+        }
+    }
+
+    /// Returns how the commit thread works.
+    pub fn writer_options(&self) -> WriterOptions {
+        WriterOptions {
+            queue_entries: self.journal_queue_entries,
+            queue_bytes: self.journal_queue_bytes,
+            ..WriterOptions::default()
+        }
+    }
+
+    /// Returns how the store on disk works.
+    pub fn store_options(&self) -> SledOptions {
+        SledOptions {
+            cache_bytes: self.cache_bytes,
+            reserve_bytes: self.reserve_bytes,
+            min_free_bytes: self.min_free_bytes,
+        }
+    }
+
+    /// Returns how much journal a document may gather.
+    pub fn fold_bounds(&self) -> FoldBounds {
+        FoldBounds {
+            updates: self.fold_updates,
+            bytes: self.fold_bytes,
+            age_ms: self.fold_age_ms,
+            journal_bytes: self.journal_bytes,
+        }
+    }
+
+    /// Returns what the checker lets through.
+    pub fn checker(&self) -> syncline_protocol::limits::Limits {
+        syncline_protocol::limits::Limits {
+            update_bytes: self.message_bytes,
+            sections: self.sections,
+            blocks: self.blocks,
+            delete_ranges: self.delete_ranges,
+            values: self.values,
+            work: self.work,
+            any_depth: self.any_depth,
+            type_depth: self.type_depth,
+            awareness_state_bytes: self.awareness_state_bytes,
+            awareness_states: self.awareness_states,
+            state_vector_entries: self.state_vector_entries,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_layers_below() {
+        let settings = Limits::default().sync_settings();
+        assert_eq!(format!("{settings:?}"), format!("{:?}", syncline_sync::Settings::default()));
+        assert_eq!(Limits::default().writer_options(), WriterOptions::default());
+        assert_eq!(Limits::default().store_options(), SledOptions::default());
+        assert_eq!(Limits::default().fold_bounds(), FoldBounds::default());
+    }
+}

@@ -1,0 +1,151 @@
+//! HTTP beside the sockets: health, metrics, the page, y-sweet's REST, and what operators ask for.
+
+mod admin;
+mod error;
+mod page;
+mod ysweet;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, Request, State},
+    middleware::{Next, from_fn_with_state, map_response},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::json;
+use syncline_store::Store;
+
+use crate::{app::App, auth::Principal, logging::redact, metrics::Sample};
+
+use error::Refusal;
+
+/// Builds the routes. Socket paths are not among them: the listener takes those.
+pub fn router(app: Arc<App>) -> Router {
+    let asked = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/ready", get(ysweet::ready))
+        .route("/check_store", post(ysweet::check_store))
+        .route("/doc/new", post(ysweet::new))
+        .route("/doc/{*rest}", post(ysweet::auth))
+        .route("/d/{*rest}", get(ysweet::as_update).post(ysweet::update))
+        .route("/v1/admin/documents", get(admin::documents))
+        .route("/v1/admin/documents/{*name}", get(admin::document))
+        .route("/v1/admin/backup", get(admin::backup))
+        .layer(DefaultBodyLimit::max(app.config.limits.http_body_bytes))
+        .layer(from_fn_with_state(app.clone(), limit_time));
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .merge(asked)
+        .fallback(page::serve)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(map_response(harden))
+        .layer(from_fn_with_state(app.clone(), count))
+        .with_state(app)
+}
+
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+async fn readyz(State(app): State<Arc<App>>) -> Response {
+    match app.is_ready() {
+        Ok(()) => Json(json!({ "ready": true })).into_response(),
+        Err(reason) => Refusal::not_ready(reason).into_response(),
+    }
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
+    // The size of the store is asked of the file system.
+    let text = blocking(move || {
+        let limits = &app.config.limits;
+        let large_free = app.large_messages.available_permits() << 10;
+        let mut sample = Sample {
+            ready: app.is_ready().is_ok(),
+            large_bytes: limits.large_pool_bytes.saturating_sub(large_free) as u64,
+            ..Sample::default()
+        };
+        if let Some(engine) = app.engine() {
+            let journal = &engine.registry.engine().journal;
+            sample.queue = journal.queued();
+            sample.oldest_unacked_ms = journal.oldest_queued_ms();
+            sample.writer = Some(&**journal.stats());
+            sample.store_bytes = engine.store.size_on_disk();
+            sample.free_bytes = engine.store.free_bytes();
+            sample.journal = engine.store.journal();
+            sample.poisoned = engine.store.poisoned().is_some();
+        }
+        app.metrics.render(&sample)
+    });
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    Ok(([(header::CONTENT_TYPE, kind)], text.await?).into_response())
+}
+
+async fn wrong_method() -> Refusal {
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "this path takes another method")
+}
+
+/// Finds out who asks.
+fn principal(app: &App, headers: &HeaderMap) -> Result<Principal, Refusal> {
+    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = header.and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token)
+    });
+    app.auth.principal(token).map_err(|denied| {
+        app.metrics.denied(denied.code());
+        Refusal::new(StatusCode::UNAUTHORIZED, denied.code(), denied.to_string())
+    })
+}
+
+/// Returns the store, once it is open.
+fn store(app: &App) -> Result<Arc<dyn Store>, Refusal> {
+    match app.engine() {
+        Some(engine) => Ok(engine.store.clone()),
+        None => Err(Refusal::not_ready("the store is being opened".to_owned())),
+    }
+}
+
+/// Runs what reads the disk or builds documents where it holds up nobody, and where the stacks are deep.
+async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, Refusal> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        tracing::error!(event = "request_panicked", %error);
+        Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "bug",
+            "the request failed inside the server; its log says more",
+        )
+    })
+}
+
+async fn limit_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let limit = Duration::from_millis(app.config.limits.http_ms);
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let text = format!("the request took longer than {} ms", limit.as_millis());
+            Refusal::new(StatusCode::REQUEST_TIMEOUT, "timeout", text).into_response()
+        }
+    }
+}
+
+async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let target = redact(&request.uri().to_string()).into_owned();
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    app.metrics.answered(status);
+    tracing::debug!(event = "request", %method, target, status);
+    response
+}
+
+async fn harden(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,130 @@
+//! What operators ask of a running server. Role admin; everyone on an open server.
+
+use std::{io, sync::Arc};
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, Query, State},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, HeaderValue, header};
+use serde::Deserialize;
+use syncline_protocol::names::DocumentName;
+use syncline_store::{Store, StoreError, export::export};
+use tokio::sync::mpsc;
+
+use super::{Refusal, blocking, principal, store};
+use crate::{
+    app::App,
+    inspection::{self, Content, Listing, PAGE},
+};
+
+/// Pieces of a backup on their way to the socket, and their size.
+const PIECES: usize = 8;
+const PIECE_BYTES: usize = 256 << 10;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Page {
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+fn operator(app: &App, headers: &HeaderMap) -> Result<(), Refusal> {
+    match principal(app, headers)?.may_operate() {
+        true => Ok(()),
+        false => Err(Refusal::forbidden("this needs a token of role admin: `syncline token --role admin`")),
+    }
+}
+
+pub(super) async fn documents(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Query(page): Query<Page>,
+) -> Result<Json<Listing>, Refusal> {
+    operator(&app, &headers)?;
+    let store = store(&app)?;
+    let limit = page.limit.unwrap_or(PAGE);
+    let listing = blocking(move || inspection::page(&*store, page.after.as_deref(), limit)).await?;
+    Ok(Json(listing?))
+}
+
+pub(super) async fn document(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Path(name): Path<String>,
+) -> Result<Json<Content>, Refusal> {
+    operator(&app, &headers)?;
+    let store = store(&app)?;
+    let name = DocumentName::parse(&name)?;
+    let content = blocking(move || inspection::content(&*store, &name)).await??;
+    content.map(Json).ok_or_else(|| Refusal::not_found("there is no such document"))
+}
+
+/// Streams a backup. What fails before the first piece is a refusal; later the answer breaks off, and the file
+/// has no end, which a restore notices.
+pub(super) async fn backup(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Refusal> {
+    operator(&app, &headers)?;
+    let store = store(&app)?;
+    let (send, mut pieces) = mpsc::channel(PIECES);
+    tokio::task::spawn_blocking(move || write_backup(&*store, send));
+    let first = match pieces.recv().await {
+        Some(Ok(first)) => first,
+        Some(Err(error)) => return Err(error.into()),
+        None => return Err(StoreError::Bug("the backup ended before it began".to_owned()).into()),
+    };
+    let rest = stream::unfold((Some(first), pieces), |(first, mut pieces)| async {
+        let next = match first {
+            Some(first) => Ok(first),
+            None => pieces.recv().await?,
+        };
+        Some((next, (None, pieces)))
+    });
+    let kind = HeaderValue::from_static("application/octet-stream");
+    let name = HeaderValue::from_static("attachment; filename=\"syncline.backup\"");
+    let headers = [(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, name)];
+    Ok((headers, Body::from_stream(rest)).into_response())
+}
+
+fn write_backup(store: &dyn Store, pieces: mpsc::Sender<Result<Bytes, StoreError>>) {
+    let mut out = Pieces { buffer: Vec::with_capacity(PIECE_BYTES), pieces };
+    let outcome =
+        export(store, &mut out).and_then(|exported| Ok(io::Write::flush(&mut out).map(|()| exported)?));
+    match outcome {
+        Ok(exported) => {
+            tracing::info!(event = "backup", documents = exported.documents, commit = exported.commit);
+        }
+        Err(error) => {
+            tracing::warn!(event = "backup_failed", %error);
+            // Nobody is there any more where the reader was what failed.
+            let _ = out.pieces.blocking_send(Err(error));
+        }
+    }
+}
+
+/// Gathers what is written into pieces; waits for the reader, and fails when it is gone.
+struct Pieces {
+    buffer: Vec<u8>,
+    pieces: mpsc::Sender<Result<Bytes, StoreError>>,
+}
+
+impl io::Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= PIECE_BYTES {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let piece = std::mem::replace(&mut self.buffer, Vec::with_capacity(PIECE_BYTES));
+        let sent = self.pieces.blocking_send(Ok(Bytes::from(piece)));
+        sent.map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the reader went away"))
+    }
+}

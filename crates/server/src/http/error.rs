@@ -1,0 +1,99 @@
+//! How requests are refused: a status, a stable code, and words that say what to do.
+
+use axum::{
+    Json,
+    extract::rejection::BytesRejection,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+use syncline_protocol::names::NameError;
+use syncline_store::StoreError;
+
+use crate::registry::SubmitError;
+
+/// An answer that is not what was asked for: `{"error":{"code","message"}}`.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    pub(super) fn not_ready(reason: String) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", reason)
+    }
+
+    pub(super) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = json!({ "error": { "code": self.code, "message": self.message } });
+        let mut response = (self.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        let (status, code) = match &error {
+            StoreError::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            StoreError::Full(_) | StoreError::Poisoned(_) | StoreError::Closed => {
+                (StatusCode::SERVICE_UNAVAILABLE, "not_ready")
+            }
+            StoreError::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "store_failed"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<SubmitError> for Refusal {
+    fn from(error: SubmitError) -> Self {
+        let (status, code) = match error {
+            SubmitError::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "update_refused"),
+            SubmitError::Gone => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<NameError> for Refusal {
+    fn from(error: NameError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_name", error.to_string())
+    }
+}
+
+impl From<BytesRejection> for Refusal {
+    fn from(rejection: BytesRejection) -> Self {
+        body(rejection.status(), rejection.body_text())
+    }
+}
+
+fn body(status: StatusCode, text: String) -> Refusal {
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Refusal::new(status, "too_large", "the body is over limits.http_body_bytes: send less at once")
+        }
+        _ => Refusal::new(status, "bad_body", text),
+    }
+}
