@@ -29,7 +29,7 @@ describe('no reconnect storm in 12 s', { concurrency: true }, () => {
   })
 
   test('after an update over the size limit', async (t) => {
-    const server = await Server.start(t, { config: '[limits]\nmessage_bytes = 65536\nframe_bytes = 65536\n' })
+    const server = await Server.start(t, { config: '[limits]\nmessage_bytes = 65536\n' })
     const devices = families.map((kind, i) => new Device(t, kind, server, { document: `big/${i}`, patient: true }))
     await Promise.all(devices.map((device) => device.whenSynced()))
     for (const device of devices) device.text.insert(0, 'x'.repeat(200_000))
