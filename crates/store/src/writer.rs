@@ -206,6 +206,12 @@ impl<T: Send + 'static> Writer<T> {
         QueueDepth { entries: queue.work.entries.len(), bytes: queue.work.bytes }
     }
 
+    /// Returns how long the oldest queued entry has been waiting, in milliseconds; 0 if none is.
+    pub fn oldest_queued_ms(&self) -> u64 {
+        let oldest = self.shared.queue.lock().work.oldest;
+        oldest.map_or(0, |oldest| micros(oldest.elapsed()) / 1_000)
+    }
+
     /// Says whether the queue is within its bounds.
     pub fn has_room(&self) -> bool {
         self.shared.fits(&self.shared.queue.lock().work)
