@@ -249,6 +249,11 @@ impl Session {
         for (index, peer) in self.peers.iter_mut().enumerate() {
             let Some(peer) = peer else { continue };
             if peer.synced && std::mem::take(&mut peer.status_due) {
+                // The peer confirms what the status counts: it must have been sent all of that.
+                if let Some(mut held) = peer.hidden.take() {
+                    flush_held(id_of(index, peer), peer, &mut held, fx);
+                    peer.hidden = Some(held);
+                }
                 let frame = peer.frame(&Reply::Json(&status));
                 fx.push(Effect::Send { to: id_of(index, peer), frame });
             }

@@ -84,6 +84,8 @@ pub struct Session {
     pub(crate) size: usize,
     /// Updates since the last checkpoint, and their bytes.
     pub(crate) unfolded: (u64, usize),
+    /// A checkpoint was asked for, whatever the bounds say.
+    pub(crate) fold_wanted: bool,
     /// Encoded, but not handed out before its sequence is durable.
     pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) used_ms: u64,
@@ -118,6 +120,7 @@ impl Session {
             culprits: Vec::new(),
             size: 0,
             unfolded: (0, 0),
+            fold_wanted: false,
             checkpoint: None,
             used_ms: now_ms,
             busy_since_ms: None,

@@ -167,7 +167,7 @@ impl Session {
     }
 
     /// Brings the document into memory. `false` where that takes a while.
-    fn ready(&mut self, now_ms: u64, fx: &mut Vec<Effect>) -> bool {
+    pub(crate) fn ready(&mut self, now_ms: u64, fx: &mut Vec<Effect>) -> bool {
         match std::mem::replace(&mut self.body, Body::Cold) {
             live @ Body::Live(_) => {
                 self.body = live;

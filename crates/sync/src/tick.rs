@@ -38,6 +38,9 @@ impl Session {
             self.retry_pending();
             self.drain(now_ms, fx);
         }
+        if self.fold_wanted && matches!(self.body, Body::Resting(_)) && self.ready(now_ms, fx) {
+            self.drain(now_ms, fx);
+        }
         if self.store_failure.is_none() && matches!(self.body, Body::Live(_)) && self.fold_due(now_ms) {
             self.fold(now_ms, fx);
         }
@@ -73,11 +76,19 @@ impl Session {
         }
         if matches!(self.body, Body::Live(_) | Body::Resting(_)) {
             at(self.used_ms + settings.evict_after_ms);
-            if self.overgrown() && self.checkpoint.is_none() {
+            if (self.fold_wanted || self.overgrown()) && self.checkpoint.is_none() {
                 at(self.used_ms);
             }
         }
         next
+    }
+
+    /// Asks for a checkpoint soon: this document's entries hold back the journal. Says whether the document is
+    /// in memory; if it is not, whoever asks may fold what is stored.
+    pub fn fold_soon(&mut self) -> bool {
+        let open = self.is_open();
+        self.fold_wanted = open && self.unfolded.0 > 0;
+        open
     }
 
     /// Writes the side record.
@@ -107,7 +118,9 @@ impl Session {
     }
 
     fn fold_due(&self, now_ms: u64) -> bool {
-        self.checkpoint.is_none() && (self.overgrown() || (self.unfolded.0 > 0 && self.unused(now_ms)))
+        self.checkpoint.is_none()
+            && (self.fold_wanted
+                || self.overgrown() || (self.unfolded.0 > 0 && self.unused(now_ms)))
     }
 
     /// Encodes a checkpoint as of the newest applied sequence.
@@ -132,6 +145,7 @@ impl Session {
         self.size = checkpoint.update.len();
         self.pending.clone_from(&checkpoint.pending);
         self.unfolded = (0, 0);
+        self.fold_wanted = false;
         if checkpoint.sequence <= self.durable {
             fx.push(Effect::Checkpoint(checkpoint));
         } else {

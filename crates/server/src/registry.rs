@@ -1,0 +1,412 @@
+//! The open documents: one handle for each, and the carrying out of what its session asks for.
+//!
+//! A handle is entered under its own short lock, by the task that read the frame: no hop to another task. The
+//! effects of a call are carried out before the lock is given up, so that frames, journal entries and acks
+//! keep the session's order.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use syncline_document::record::{Origin, Sequence};
+use syncline_protocol::{frame::Message, names::DocumentName};
+use syncline_store::{StoreError, writer::Writer};
+use syncline_sync::{Edit, Effect, Join, PeerId, Session, Settings};
+use tokio::sync::oneshot;
+
+use crate::{
+    clock::now_ms,
+    metrics::Metrics,
+    outbound::{Closing, Outbound},
+};
+
+/// The journal that tags its entries with the document they belong to.
+pub type Journal = Arc<Writer<Arc<Document>>>;
+
+/// Shards of the table of open documents: opening one does not wait for the others.
+const SHARDS: usize = 32;
+
+/// Nothing is due.
+const NEVER: u64 = u64::MAX;
+
+/// What every document needs of the server.
+pub struct Engine {
+    /// The journal's queue.
+    pub journal: Journal,
+    /// The server's counters.
+    pub metrics: Arc<Metrics>,
+    /// The sessions' bounds.
+    pub settings: Arc<Settings>,
+    /// Where loads and jobs run: its threads have the stacks that deep documents need.
+    pub runtime: tokio::runtime::Handle,
+    /// Why the store takes nothing more, once it does not.
+    failure: OnceLock<String>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Puts together what documents need.
+    pub fn new(
+        journal: Journal,
+        metrics: Arc<Metrics>,
+        settings: Arc<Settings>,
+        runtime: tokio::runtime::Handle,
+    ) -> Arc<Self> {
+        Arc::new(Self { journal, metrics, settings, runtime, failure: OnceLock::new() })
+    }
+}
+
+/// Why a call over HTTP did not go through.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The document's session refused it.
+    #[error("{0}")]
+    Refused(String),
+    /// The server is going down, or the document's session was ended.
+    #[error("the server is restarting: try again")]
+    Gone,
+}
+
+/// An open document.
+#[derive(Debug)]
+pub struct Document {
+    name: DocumentName,
+    engine: Arc<Engine>,
+    inner: Mutex<Inner>,
+    /// When the session wants its next tick; read without the lock.
+    next_tick_ms: AtomicU64,
+    /// The newest sequence that a commit report named, until the session is told.
+    durable: AtomicU64,
+    me: Weak<Document>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    session: Session,
+    /// The sockets of the session's peers, by their index.
+    links: Vec<Option<Arc<Outbound>>>,
+    /// Who waits for a server edit.
+    edits: HashMap<Edit, oneshot::Sender<Result<(), SubmitError>>>,
+    next_edit: u64,
+    effects: Vec<Effect>,
+    /// It was taken out of the registry: a new handle serves the name now.
+    retired: bool,
+}
+
+impl Document {
+    fn new(name: DocumentName, engine: Arc<Engine>) -> Arc<Self> {
+        let session = Session::new(name.clone(), engine.settings.clone(), now_ms());
+        Arc::new_cyclic(|me| Self {
+            name,
+            engine,
+            inner: Mutex::new(Inner {
+                session,
+                links: Vec::new(),
+                edits: HashMap::new(),
+                next_edit: 0,
+                effects: Vec::new(),
+                retired: false,
+            }),
+            next_tick_ms: AtomicU64::new(NEVER),
+            durable: AtomicU64::new(0),
+            me: me.clone(),
+        })
+    }
+
+    /// Returns its name.
+    pub fn name(&self) -> &DocumentName {
+        &self.name
+    }
+
+    /// Gives a peer's message to the session.
+    pub fn receive(&self, peer: PeerId, message: &Message<'_>, frame: &Bytes) {
+        self.enter(|session, now, fx| session.receive(peer, message, frame, now, fx));
+    }
+
+    /// Lets a peer go.
+    pub fn detach(&self, peer: PeerId) {
+        let mut inner = self.inner.lock();
+        self.carry_out(&mut inner, |session, now, fx| session.detach(peer, now, fx));
+        if let Some(link) = inner.links.get_mut(peer.index as usize) {
+            *link = None;
+        }
+        while inner.links.last().is_some_and(Option::is_none) {
+            inner.links.pop();
+        }
+    }
+
+    /// Runs a call on the session and carries out its effects.
+    pub fn enter<R>(&self, call: impl FnOnce(&mut Session, u64, &mut Vec<Effect>) -> R) -> R {
+        self.carry_out(&mut self.inner.lock(), call)
+    }
+
+    fn attach(&self, join: Join, outbound: &Arc<Outbound>) -> Option<PeerId> {
+        let mut inner = self.inner.lock();
+        if inner.retired {
+            return None;
+        }
+        let peer = self.carry_out(&mut inner, |session, now, _| session.attach(join, now));
+        let index = peer.index as usize;
+        if inner.links.len() <= index {
+            inner.links.resize(index + 1, None);
+        }
+        inner.links[index] = Some(outbound.clone());
+        Some(peer)
+    }
+
+    fn submit(&self, update: Bytes, origin: Origin) -> Option<oneshot::Receiver<Result<(), SubmitError>>> {
+        let mut inner = self.inner.lock();
+        if inner.retired {
+            return None;
+        }
+        let edit = Edit(inner.next_edit);
+        inner.next_edit += 1;
+        let (told, tell) = oneshot::channel();
+        inner.edits.insert(edit, told);
+        self.carry_out(&mut inner, |session, now, fx| session.edit(edit, update, origin, now, fx));
+        Some(tell)
+    }
+
+    fn carry_out<R>(
+        &self,
+        inner: &mut Inner,
+        call: impl FnOnce(&mut Session, u64, &mut Vec<Effect>) -> R,
+    ) -> R {
+        let now = now_ms();
+        let mut effects = std::mem::take(&mut inner.effects);
+        let result = call(&mut inner.session, now, &mut effects);
+        for effect in effects.drain(..) {
+            self.perform(inner, effect);
+        }
+        inner.effects = effects;
+        // An idle document keeps no buffer.
+        if inner.effects.capacity() > 64 {
+            inner.effects = Vec::new();
+        }
+        let tick = inner.session.next_tick_ms().unwrap_or(NEVER);
+        self.next_tick_ms.store(tick, Ordering::Relaxed);
+        result
+    }
+
+    fn perform(&self, inner: &mut Inner, effect: Effect) {
+        let link = |peer: PeerId| inner.links.get(peer.index as usize).and_then(Option::as_ref);
+        match effect {
+            Effect::Send { to, frame } => {
+                if let Some(link) = link(to) {
+                    link.push(frame);
+                }
+            }
+            Effect::End { peer, ending } => {
+                if let Some(link) = link(peer) {
+                    link.close(Closing::from(ending));
+                }
+            }
+            Effect::Append(entry) => {
+                if let Some(me) = self.me.upgrade() {
+                    self.engine.journal.append(entry, me);
+                }
+            }
+            Effect::Checkpoint(checkpoint) => {
+                let name = self.name.clone();
+                let reply = move |outcome: Result<(), StoreError>| {
+                    if let Err(error) = outcome {
+                        // Nothing is lost: the journal still holds what the checkpoint was to fold.
+                        tracing::warn!(document = %name, %error, "checkpoint not written");
+                    }
+                };
+                self.engine.journal.checkpoint(self.name.clone(), checkpoint, Box::new(reply));
+            }
+            Effect::SaveSide(side) => self.engine.journal.side(self.name.clone(), side),
+            Effect::Load => self.load(),
+            Effect::Work(job) => {
+                let Some(me) = self.me.upgrade() else { return };
+                self.engine.runtime.spawn_blocking(move || {
+                    let done = job.run();
+                    me.enter(|session, now, fx| session.worked(done, now, fx));
+                });
+            }
+            Effect::Accepted(bytes) => self.engine.metrics.update_in(bytes),
+            Effect::Refused(code) => self.engine.metrics.refused(code),
+            Effect::EditSaved(edit) => {
+                if let Some(told) = inner.edits.remove(&edit) {
+                    // Whoever asked may be gone; the edit is saved all the same.
+                    let _ = told.send(Ok(()));
+                }
+            }
+            Effect::EditRefused(edit, reason) => {
+                if let Some(told) = inner.edits.remove(&edit) {
+                    let _ = told.send(Err(SubmitError::Refused(reason)));
+                }
+            }
+        }
+    }
+
+    fn load(&self) {
+        let Some(me) = self.me.upgrade() else { return };
+        self.engine.metrics.loaded();
+        let runtime = self.engine.runtime.clone();
+        // The answer comes on a thread of the store; documents are built where the stacks are deep.
+        let reply = move |outcome: Result<_, StoreError>| {
+            runtime.spawn(async move {
+                let outcome = outcome.map_err(|error| error.to_string());
+                if let Err(reason) = &outcome {
+                    tracing::error!(document = %me.name, reason, "document cannot be loaded");
+                }
+                me.enter(|session, now, fx| session.loaded(outcome, now, fx));
+            });
+        };
+        self.engine.journal.load(self.name.clone(), Box::new(reply));
+    }
+
+    /// Takes note of a durable sequence; [`Document::tell_durable`] passes the newest on, once.
+    pub fn note_durable(&self, sequence: Sequence) {
+        self.durable.fetch_max(sequence, Ordering::Relaxed);
+    }
+
+    /// Tells the session what [`Document::note_durable`] noted since the last time.
+    pub fn tell_durable(&self) {
+        let sequence = self.durable.swap(0, Ordering::Relaxed);
+        if sequence > 0 {
+            self.enter(|session, now, fx| session.durable(sequence, now, fx));
+        }
+    }
+}
+
+/// The table of open documents.
+#[derive(Debug)]
+pub struct Registry {
+    engine: Arc<Engine>,
+    shards: Vec<Mutex<HashMap<DocumentName, Arc<Document>>>>,
+    hasher: RandomState,
+    open: AtomicUsize,
+}
+
+/// What [`Registry::tick`] found.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Census {
+    /// Documents with a handle.
+    pub handles: usize,
+    /// Of these, documents in memory.
+    pub open: usize,
+    /// Bytes of frames that wait for a document.
+    pub waiting_bytes: usize,
+    /// A document has been loading or busy since this time, the longest.
+    pub busy_since_ms: Option<u64>,
+}
+
+impl Registry {
+    /// Makes an empty table.
+    pub fn new(engine: Arc<Engine>) -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self { engine, shards, hasher: RandomState::new(), open: AtomicUsize::new(0) }
+    }
+
+    /// Returns the journal and its company.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Attaches a connection to a document. Concurrent first openers get the same handle, and await one load.
+    pub fn attach(&self, name: &DocumentName, join: &Join, outbound: &Arc<Outbound>) -> (Arc<Document>, PeerId) {
+        loop {
+            let document = self.document(name);
+            if let Some(peer) = document.attach(join.clone(), outbound) {
+                return (document, peer);
+            }
+        }
+    }
+
+    /// Puts an update into a document as a server edit; returns once it is durable.
+    ///
+    /// # Errors
+    /// [`SubmitError`] says whether to try again.
+    pub async fn submit(&self, name: &DocumentName, update: Bytes, origin: Origin) -> Result<(), SubmitError> {
+        let told = loop {
+            if let Some(told) = self.document(name).submit(update.clone(), origin.clone()) {
+                break told;
+            }
+        };
+        told.await.unwrap_or(Err(SubmitError::Gone))
+    }
+
+    /// Tells every document, and those that are opened later, that the store takes nothing more.
+    pub fn fail(&self, reason: &str) {
+        // The first reason counts.
+        let _ = self.engine.failure.set(reason.to_owned());
+        for document in self.all() {
+            document.enter(|session, now, fx| session.store_failed(reason, now, fx));
+        }
+    }
+
+    /// Returns every open document.
+    pub fn all(&self) -> Vec<Arc<Document>> {
+        self.shards.iter().flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// Says whether a document is in memory, and then has its session fold it: the background folds the others.
+    pub fn fold_if_open(&self, name: &DocumentName) -> bool {
+        let document = self.shard(name).lock().get(name).cloned();
+        document.is_some_and(|document| document.enter(|session, _, _| session.fold_soon()))
+    }
+
+    /// Returns how many documents were in memory at the last tick.
+    pub fn open_documents(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Ticks the documents that are due and forgets those nobody uses.
+    pub fn tick(&self, now: u64) -> Census {
+        let mut census = Census::default();
+        for shard in &self.shards {
+            let documents: Vec<Arc<Document>> = shard.lock().values().cloned().collect();
+            for document in documents {
+                census.handles += 1;
+                if document.next_tick_ms.load(Ordering::Relaxed) <= now {
+                    document.enter(|session, now, fx| session.tick(now, fx));
+                }
+                let mut inner = document.inner.lock();
+                census.open += usize::from(inner.session.is_open());
+                census.waiting_bytes += inner.session.waiting_bytes();
+                let busy = inner.session.busy_since_ms();
+                census.busy_since_ms = [census.busy_since_ms, busy].into_iter().flatten().min();
+                if inner.session.is_idle() && inner.edits.is_empty() {
+                    inner.retired = true;
+                    shard.lock().remove(&document.name);
+                }
+            }
+        }
+        self.open.store(census.open, Ordering::Relaxed);
+        census
+    }
+
+    fn document(&self, name: &DocumentName) -> Arc<Document> {
+        let mut shard = self.shard(name).lock();
+        if let Some(document) = shard.get(name) {
+            return document.clone();
+        }
+        let document = Document::new(name.clone(), self.engine.clone());
+        shard.insert(name.clone(), document.clone());
+        drop(shard);
+        if let Some(reason) = self.engine.failure.get() {
+            document.enter(|session, now, fx| session.store_failed(reason, now, fx));
+        }
+        document
+    }
+
+    fn shard(&self, name: &DocumentName) -> &Mutex<HashMap<DocumentName, Arc<Document>>> {
+        let hash = self.hasher.hash_one(name);
+        &self.shards[(hash % SHARDS as u64) as usize]
+    }
+}
