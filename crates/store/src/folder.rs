@@ -168,7 +168,7 @@ impl DataFolder {
     /// Makes the reserve, if it is not there and there is ample room. Going without is fine.
     pub(crate) fn make_reserve(&self, bytes: u64) {
         let path = self.path.join("reserve");
-        if bytes == 0 || path.exists() || self.free_bytes().is_none_or(|free| free < 8 * bytes) {
+        if bytes == 0 || path.exists() || self.free_bytes().is_none_or(|free| free < 2 * bytes) {
             return;
         }
         let fill = || {

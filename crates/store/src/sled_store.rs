@@ -36,7 +36,8 @@ const SEGMENT_BYTES: usize = 8 << 20;
 pub struct SledOptions {
     /// Memory for pages that were read.
     pub cache_bytes: u64,
-    /// Size of the file that may be deleted when the disk is full; 0 for none.
+    /// Size of the file that may be deleted when the disk is full; 0 for none. sled writes up to two segments of
+    /// 8 MiB when it opens, so less is of no use.
     pub reserve_bytes: u64,
     /// Writes are refused while less than this is free: sled does not take a full disk well.
     pub min_free_bytes: u64,
@@ -44,7 +45,7 @@ pub struct SledOptions {
 
 impl Default for SledOptions {
     fn default() -> Self {
-        Self { cache_bytes: 64 << 20, reserve_bytes: 8 << 20, min_free_bytes: 32 << 20 }
+        Self { cache_bytes: 64 << 20, reserve_bytes: 24 << 20, min_free_bytes: 32 << 20 }
     }
 }
 
