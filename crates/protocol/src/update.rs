@@ -9,7 +9,7 @@ mod refusal;
 use smallvec::SmallVec;
 
 pub use self::refusal::Refusal;
-use crate::{lib0::Reader, limits::Limits};
+use crate::{lib0::Reader, limits::Limits, state_vector::StateVector};
 
 /// Clocks stay below this: yrs computes with `i32`, and the id of such a client could never write again.
 pub const CLOCK_END: u64 = 1 << 31;
@@ -113,6 +113,16 @@ impl Scan<'_> {
     /// Returns the number of delete ranges.
     pub fn delete_ranges(&self) -> usize {
         self.deletes.len()
+    }
+
+    /// Tells whether a replica with this state vector holds every clock that the update inserts. It says nothing
+    /// of deletions.
+    pub fn covered_by(&self, state_vector: &StateVector) -> bool {
+        self.sections.iter().all(|section| {
+            let clock = state_vector.clock(section.client);
+            let blocks = &self.blocks[section.blocks.0 as usize..section.blocks.1 as usize];
+            blocks.iter().filter(|block| block.content != Content::Skip).all(|block| block.end() <= clock)
+        })
     }
 }
 

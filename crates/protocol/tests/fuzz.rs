@@ -4,6 +4,7 @@
 //! SYNCLINE_FUZZ_SECONDS (default 5) says for how long, SYNCLINE_SEED where to start. Freed memory is poisoned and kept
 //! back for a while, so that a use after free shows itself. A crash that kills the process leaves the seed of its case in
 //! the file that SYNCLINE_FUZZ_TRACE names.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

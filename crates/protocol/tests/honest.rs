@@ -1,5 +1,6 @@
 //! Honest traffic: several yrs documents that edit, go offline, merge and resend in random order. None of it is refused,
 //! and the server ends with what everybody sees. Repeat a failure with SYNCLINE_SEED.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The golden frames of `tests/vectors/frames.json`, both ways.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
