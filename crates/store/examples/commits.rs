@@ -25,7 +25,10 @@ const UPDATE_BYTES: usize = 26;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::args().nth(1).map_or_else(std::env::temp_dir, Into::into);
-    println!("{:<26} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8}", "", "acked/s", "commits/s", "ack p50", "ack p99", "B/upd", "CPU us");
+    println!(
+        "{:<26} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8}",
+        "", "acked/s", "commits/s", "ack p50", "ack p99", "B/upd", "CPU us"
+    );
     for (what, documents, rate) in [
         ("1 document, flat out", 1, None),
         ("200 documents, flat out", 200, None),
@@ -39,17 +42,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn run(folder: &Path, what: &str, documents: u64, rate: Option<u64>) -> Result<(), Box<dyn std::error::Error>> {
+fn run(
+    folder: &Path,
+    what: &str,
+    documents: u64,
+    rate: Option<u64>,
+) -> Result<(), Box<dyn std::error::Error>> {
     let store = Arc::new(SledStore::open_folder(folder, &SledOptions::default(), Expect::Nothing)?);
     let acked = Arc::new(AtomicU64::new(0));
     let waits = Arc::new(Mutex::new(Vec::new()));
     let (count, seen) = (acked.clone(), waits.clone());
-    let writer = Writer::start(store.clone(), WriterOptions::default(), move |report: CommitReport<Instant>| {
-        report.result.as_ref().expect("the disk is fine");
-        count.fetch_add(report.tags.len() as u64, Relaxed);
-        seen.lock().extend(report.tags.iter().map(|(queued, _)| queued.elapsed()));
-    })?;
-    let names: Vec<_> = (0..documents).map(|n| DocumentName::parse(&format!("user{n}/c/0190{n:04}"))).collect();
+    let writer =
+        Writer::start(store.clone(), WriterOptions::default(), move |report: CommitReport<Instant>| {
+            report.result.as_ref().expect("the disk is fine");
+            count.fetch_add(report.tags.len() as u64, Relaxed);
+            seen.lock().extend(report.tags.iter().map(|(queued, _)| queued.elapsed()));
+        })?;
+    let names: Vec<_> =
+        (0..documents).map(|n| DocumentName::parse(&format!("user{n}/c/0190{n:04}"))).collect();
     let names = names.into_iter().collect::<Result<Vec<_>, _>>()?;
     let users: Vec<Arc<str>> = (0..documents).map(|n| format!("user{n}").into()).collect();
     let devices: Vec<Arc<str>> = (0..3).map(|n| format!("device-{n}").into()).collect();
