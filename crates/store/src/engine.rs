@@ -322,7 +322,7 @@ pub(crate) fn parse_head(name: &DocumentName, value: &[u8]) -> Result<Head, Stor
     let what = format_args!("head of {name}");
     let head: Head = unseal(&what, value)?;
     if head.name != name.as_str() {
-        return Err(StoreError::damaged(&what, format!("names {}", head.name)));
+        return Err(StoreError::damaged(what, format!("names {}", head.name)));
     }
     Ok(head)
 }

@@ -196,8 +196,5 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 
 /// Names the file that an error is about.
 pub(crate) fn at(path: &Path, error: &io::Error) -> StoreError {
-    match StoreError::from(io::Error::new(error.kind(), format!("{}: {error}", path.display()))) {
-        StoreError::Io(text) => StoreError::Io(text),
-        other => other,
-    }
+    io::Error::new(error.kind(), format!("{}: {error}", path.display())).into()
 }

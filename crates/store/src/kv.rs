@@ -23,6 +23,9 @@ pub struct Mark {
     pub heads: u64,
 }
 
+/// Looks at a key and its value; says whether to go on.
+pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError>;
+
 /// An ordered map of keys and values.
 ///
 /// Writes are serialized by the caller. After a crash a prefix of the batches applied is there, each whole or not
@@ -38,12 +41,7 @@ pub trait Kv: Send + Sync + 'static {
     ///
     /// # Errors
     /// As the storage engine or `each` fails.
-    fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError>,
-    ) -> Result<(), StoreError>;
+    fn scan(&self, from: &[u8], to: &[u8], each: Visit<'_>) -> Result<(), StoreError>;
 
     /// Applies a batch: visible at once, not durable.
     ///

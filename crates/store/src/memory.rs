@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::{
     engine::Engine,
     error::StoreError,
-    kv::{Change, Kv, Mark},
+    kv::{Change, Kv, Mark, Visit},
     store::Identity,
 };
 
@@ -136,12 +136,7 @@ impl Kv for MemoryKv {
         Ok(self.0.lock().live.get(key).cloned())
     }
 
-    fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError>,
-    ) -> Result<(), StoreError> {
+    fn scan(&self, from: &[u8], to: &[u8], each: Visit<'_>) -> Result<(), StoreError> {
         // A step at a time, as a scan of sled sees what is written meanwhile.
         let mut next = Bound::Included(from.to_vec());
         loop {

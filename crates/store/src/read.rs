@@ -28,7 +28,7 @@ impl<K: Kv> Engine<K> {
         let read = || {
             let tail = self.index.lock().tails.get(name).cloned();
             let head = self.kv.get(&keys::head(name))?;
-            self.assemble(name, head, tail)
+            self.assemble(name, head, tail.as_ref())
         };
         self.beside_changes(read)
     }
@@ -58,7 +58,7 @@ impl<K: Kv> Engine<K> {
         &self,
         name: &DocumentName,
         head: Option<Bytes>,
-        tail: Option<Tail>,
+        tail: Option<&Tail>,
     ) -> Result<Option<Stored>, StoreError> {
         let side = self.read_side(name)?;
         if head.is_none() && tail.is_none() && side.is_none() {
@@ -75,7 +75,7 @@ impl<K: Kv> Engine<K> {
             stored.checkpoint = Some(self.read_checkpoint(name, &head)?);
             stored.sequence = head.sequence;
         }
-        for posting in tail.iter().flat_map(|tail| &tail.postings) {
+        for posting in tail.into_iter().flat_map(|tail| &tail.postings) {
             self.read_posting(name, posting, &mut stored)?;
         }
         Ok(Some(stored))
@@ -86,7 +86,7 @@ impl<K: Kv> Engine<K> {
         let what = format_args!("side record of {name}");
         let side: Side<'_> = unseal(&what, &value)?;
         if side.name != name.as_str() {
-            return Err(StoreError::damaged(&what, format!("names {}", side.name)));
+            return Err(StoreError::damaged(what, format!("names {}", side.name)));
         }
         Ok(Some(value.slice_ref(side.bytes.0)))
     }
@@ -328,7 +328,7 @@ impl<K: Kv> Snapshot for Held<'_, K> {
             if head.is_none() && tail.is_none() {
                 return Ok(None);
             }
-            self.engine.assemble(name, head, tail)
+            self.engine.assemble(name, head, tail.as_ref())
         })
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     engine::{Engine, panic_text},
     error::StoreError,
     folder::{DataFolder, Marker, at},
-    kv::{Change, Kv, Mark},
+    kv::{Change, Kv, Mark, Visit},
     open::read_meta,
     store::Identity,
 };
@@ -222,12 +222,7 @@ impl Kv for SledKv {
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
-    fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError>,
-    ) -> Result<(), StoreError> {
+    fn scan(&self, from: &[u8], to: &[u8], each: Visit<'_>) -> Result<(), StoreError> {
         for item in self.db.range(from..to) {
             let (key, value) = item.map_err(from_sled)?;
             if !each(&key, &value)? {
