@@ -104,7 +104,7 @@ impl Source {
 impl Session {
     /// Performs a task now, or queues it behind those that wait.
     pub(crate) fn submit(&mut self, task: Task, now_ms: u64, fx: &mut Vec<Effect>) {
-        let task = if self.waiting.is_empty() {
+        let task = if self.waiting.is_empty() && !self.is_away() {
             match self.perform(task, now_ms, fx) {
                 Ok(()) => return self.drain(now_ms, fx),
                 Err(task) => task,
@@ -125,13 +125,21 @@ impl Session {
 
     /// Performs what waits, until something has to wait again.
     pub(crate) fn drain(&mut self, now_ms: u64, fx: &mut Vec<Effect>) {
-        while let Some(task) = self.waiting.pop_front() {
+        while !self.is_away()
+            && let Some(task) = self.waiting.pop_front()
+        {
             self.waiting_bytes -= task.bytes();
             if let Err(task) = self.perform(task, now_ms, fx) {
                 self.wait_first(task);
                 break;
             }
         }
+    }
+
+    /// Says whether a task is on the pool: what came after it, even what needs no document, has to wait, or an
+    /// ack would overtake the update that it speaks for.
+    fn is_away(&self) -> bool {
+        matches!(self.body, Body::Away(_))
     }
 
     pub(crate) fn wait_first(&mut self, task: Task) {
@@ -141,6 +149,14 @@ impl Session {
 
     /// Performs a task, or gives it back because the document is not there yet.
     fn perform(&mut self, task: Task, now_ms: u64, fx: &mut Vec<Effect>) -> Result<(), Task> {
+        match self.attempt(task, now_ms, fx) {
+            // It turned out just now that the document cannot be built: nothing will come that wakes the task.
+            Err(task) if matches!(self.body, Body::Failed { .. }) => self.attempt(task, now_ms, fx),
+            outcome => outcome,
+        }
+    }
+
+    fn attempt(&mut self, task: Task, now_ms: u64, fx: &mut Vec<Effect>) -> Result<(), Task> {
         if let Body::Failed { at_ms, reason } = &self.body {
             if now_ms < at_ms + self.settings.reload_after_ms {
                 let reason = format!("this document cannot be opened: {reason}");
@@ -151,11 +167,15 @@ impl Session {
         }
         match task {
             Task::Step1 { peer, state_vector } => {
+                let settings = self.settings.clone();
                 if let Some(peer) = self.peer_mut(peer) {
                     peer.acks.resync();
                     peer.unpark_all();
+                    if peer.is_hocuspocus() && !peer.introduced && peer.shown.is_none() {
+                        peer.shown = state_vector::parse(&state_vector, &settings.limits).ok();
+                    }
                 }
-                self.perform(Task::Answer { peer, state_vector }, now_ms, fx)
+                self.attempt(Task::Answer { peer, state_vector }, now_ms, fx)
             }
             Task::Answer { peer, state_vector } => self.answer(peer, state_vector, now_ms, fx),
             Task::Take(take) => self.take(take, now_ms, fx),
@@ -332,7 +352,10 @@ impl Session {
     fn take(&mut self, mut take: Box<Take>, now_ms: u64, fx: &mut Vec<Effect>) -> Result<(), Task> {
         if let (Source::Step2(id), None) = (&take.source, take.answer) {
             let id = *id;
-            let answer = self.peer_mut(id).map_or(Answer::Other, |peer| peer.acks.answered());
+            let answer = self.peer_mut(id).map_or(Answer::Other, |peer| {
+                peer.shown = None;
+                peer.acks.answered()
+            });
             take.answer = Some(answer);
             self.introduce(id, fx);
         }
