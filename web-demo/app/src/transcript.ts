@@ -15,14 +15,22 @@ interface Turn {
 const LONGEST_TURN = 4_000;
 
 export function bindTranscript(list: HTMLOListElement, turns: Y.Map<unknown>, own: Device): void {
+  // Whoever looks at the last turn keeps looking at it, when turns come and when the list gets shorter.
+  let pinned = true;
+  list.addEventListener("scroll", () => {
+    pinned = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
+  });
+  const keepInView = () => {
+    if (pinned) list.scrollTop = list.scrollHeight;
+  };
+  new ResizeObserver(keepInView).observe(list);
   const render = () => {
-    const pinned = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
     const rows = ordered(turns).map((turn, at, all) =>
       row(turn, turn.by === own.id, all[at - 1]?.by === turn.by),
     );
     list.replaceChildren(...rows);
     list.classList.toggle("empty", rows.length === 0);
-    if (pinned) list.scrollTop = list.scrollHeight;
+    keepInView();
   };
   turns.observe(render);
   render();
