@@ -7,11 +7,12 @@ mod counter;
 mod text;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
 };
 
 use parking_lot::Mutex;
+use syncline_protocol::names::DocumentName;
 use syncline_store::{
     stats::{COMMIT_BUCKETS_US, WriterStats},
     store::JournalSize,
@@ -22,6 +23,9 @@ use crate::registry::Census;
 
 use counter::Sharded;
 use text::{Kind, Text};
+
+/// Documents whose refusals are counted one by one: whoever refuses makes may not fill the memory.
+const REFUSALS_OF: usize = 4_096;
 
 /// How a connection speaks, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +93,7 @@ pub struct Metrics {
     panics: AtomicU64,
     refusals: Labelled,
     denials: Labelled,
+    refusals_of: Mutex<HashMap<DocumentName, u64>>,
     closes: Mutex<BTreeMap<u16, u64>>,
     requests: Mutex<BTreeMap<u16, u64>>,
 }
@@ -142,6 +147,22 @@ impl Metrics {
     /// Counts an update that was refused, by the stable word of the reason.
     pub fn refused(&self, code: &'static str) {
         self.refusals.add(code);
+    }
+
+    /// Counts an update that was refused in a document, for `inspect`.
+    pub fn refused_in(&self, document: &DocumentName) {
+        let mut counts = self.refusals_of.lock();
+        if let Some(count) = counts.get_mut(document) {
+            *count += 1;
+        } else if counts.len() < REFUSALS_OF {
+            counts.insert(document.clone(), 1);
+        }
+    }
+
+    /// Returns how many updates were refused in a document since the start.
+    pub fn refusals_in(&self, document: &str) -> u64 {
+        let name = DocumentName::parse(document).ok();
+        name.and_then(|name| self.refusals_of.lock().get(&name).copied()).unwrap_or_default()
     }
 
     /// Counts a token or an access that was denied, by the stable word of the reason.

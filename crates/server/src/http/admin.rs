@@ -5,7 +5,10 @@ use std::{io, sync::Arc};
 use axum::{
     Json,
     body::Body,
-    extract::{Path, Query, State},
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -42,21 +45,26 @@ fn operator(app: &App, headers: &HeaderMap) -> Result<(), Refusal> {
 pub(super) async fn documents(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    Query(page): Query<Page>,
+    page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Listing>, Refusal> {
     operator(&app, &headers)?;
+    let Query(page) = page?;
     let store = store(&app)?;
     let limit = page.limit.unwrap_or(PAGE);
-    let listing = blocking(move || inspection::page(&*store, page.after.as_deref(), limit)).await?;
-    Ok(Json(listing?))
+    let mut listing = blocking(move || inspection::page(&*store, page.after.as_deref(), limit)).await??;
+    for row in &mut listing.documents {
+        row.refused = app.metrics.refusals_in(&row.name);
+    }
+    Ok(Json(listing))
 }
 
 pub(super) async fn document(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Content>, Refusal> {
     operator(&app, &headers)?;
+    let Path(name) = name?;
     let store = store(&app)?;
     let name = DocumentName::parse(&name)?;
     let content = blocking(move || inspection::content(&*store, &name)).await??;
