@@ -104,6 +104,8 @@ impl Replica {
         // stored server client id.
         let mut options = Options::with_client_id(yrs::ClientID::new(0));
         options.offset_kind = OffsetKind::Utf16;
+        // yrs would delete format marks by itself, which no journal and no device would know of.
+        options.cleanup_formatting = false;
         Self { doc: Some(Doc::with_options(options)), known: Known::new() }
     }
 
