@@ -145,8 +145,8 @@ impl<S: Wire> Connection<S> {
     /// Handles a message and those that have arrived behind it.
     async fn read(&mut self, first: Option<Result<Message, Error>>) -> Result<(), Closing> {
         let mut next = Some(first);
-        for _ in 0..FRAMES_AT_ONCE {
-            let Some(message) = next else { break };
+        let mut handled = 0;
+        while let Some(message) = next {
             let message = message.ok_or(Closing::Gone)?.map_err(|error| fault(&error))?;
             self.heard = Instant::now();
             self.missed = 0;
@@ -171,7 +171,9 @@ impl<S: Wire> Connection<S> {
                 Message::Close(_) => return Err(Closing::Gone),
                 Message::Frame(_) => {}
             }
-            if self.outbound.is_closing() {
+            handled += 1;
+            // Asked for before the next one is taken: what was taken must be handled.
+            if handled == FRAMES_AT_ONCE || self.outbound.is_closing() {
                 break;
             }
             next = self.socket.next().now_or_never();
