@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use syncline_benches::histogram::Histogram;
-use syncline_benches::traffic::Stream;
+use syncline_benches::traffic::{MESSAGE_BYTES, Stream};
 use syncline_benches::wire::Dialect;
 
 /// The streams of one document's devices, for each variant.
@@ -62,7 +62,7 @@ impl Lab {
                     // Real client ids are random 32-bit numbers, which take five bytes.
                     let number = (document * devices + device) as u64;
                     let client = 0x8000_0000 + number.wrapping_mul(0x9e37_79b1) % 0x7fff_ffff;
-                    Arc::new(Stream::make(client, count, self.arguments.seed ^ number << 8))
+                    Arc::new(Stream::make(client, count, self.arguments.seed ^ (number << 8), MESSAGE_BYTES))
                 };
                 (0..devices).map(of_device).collect()
             };

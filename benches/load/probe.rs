@@ -101,6 +101,24 @@ impl Probe {
         }
     }
 
+    /// The next update that comes within `patience`: some servers answer SyncStep1 before they have loaded.
+    pub(crate) async fn late_update(&mut self, patience: Duration) -> anyhow::Result<Option<Bytes>> {
+        let search = async {
+            loop {
+                let frame = self.next().await?;
+                if let Some(Heard::Update(update) | Heard::SyncStep2(update)) =
+                    wire::read_frame(self.dialect, &self.address, &frame)
+                {
+                    return Ok(frame.slice_ref(update));
+                }
+            }
+        };
+        match tokio::time::timeout(patience, search).await {
+            Ok(found) => found.map(Some),
+            Err(_silence) => Ok(None),
+        }
+    }
+
     async fn next(&mut self) -> anyhow::Result<Bytes> {
         loop {
             let message = tokio::time::timeout(PATIENCE, self.web.next())

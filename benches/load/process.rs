@@ -43,7 +43,11 @@ impl Server {
         let Ok(address) = lines.recv_timeout(READY_TIMEOUT) else {
             let _gone = child.kill();
             let _status = child.wait();
-            bail!("{command:?} did not get ready, see {}", log.display());
+            let said = fs::read_to_string(log).unwrap_or_default();
+            let last: Vec<&str> = said.lines().rev().take(5).collect();
+            bail!(
+                "{command:?} did not get ready within {READY_TIMEOUT:?}; its last words, backwards: {last:?}"
+            );
         };
         let pid = child.id();
         let socket = address.parse().with_context(|| format!("cannot read the address {address:?}"))?;
@@ -150,5 +154,5 @@ pub(crate) fn disk_bytes(folder: &Path) -> f64 {
             Ok(meta) => meta.blocks() as f64 * 512.0,
             Err(_) => 0.0,
         })
-        .sum()
+        .fold(0.0, |sum, bytes| sum + bytes)
 }

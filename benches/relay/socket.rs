@@ -68,7 +68,7 @@ impl Socket<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         loop {
             match Pin::new(&mut self.web).poll_next(cx) {
-                Poll::Ready(Some(Ok(Message::Binary(frame)))) => self.hear(frame),
+                Poll::Ready(Some(Ok(Message::Binary(frame)))) => self.hear(&frame),
                 Poll::Ready(Some(Ok(_))) => {}
                 Poll::Ready(Some(Err(error))) => {
                     return Poll::Ready(match error {
@@ -111,8 +111,8 @@ impl Socket<'_> {
         Poll::Pending
     }
 
-    fn hear(&mut self, frame: Bytes) {
-        if self.joined.is_none() && !self.join(&frame) {
+    fn hear(&mut self, frame: &Bytes) {
+        if self.joined.is_none() && !self.join(frame) {
             return;
         }
         let Some((document, peer)) = &self.joined else { return };
@@ -120,7 +120,7 @@ impl Socket<'_> {
         match body {
             [0, 2, ..] => {
                 let body = frame.slice(peer.address.len()..);
-                document.relay(peer, &frame, &body);
+                document.relay(peer, frame, &body);
                 self.log(peer, body);
             }
             [0, 0, ..] => {

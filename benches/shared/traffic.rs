@@ -15,6 +15,12 @@ use yrs::{
 /// Tokens that follow a message.
 pub const TOKENS_A_MESSAGE: usize = 48;
 
+/// What a message takes.
+pub const MESSAGE_BYTES: usize = 200;
+
+/// What a message takes where 50,500 updates are to make a document of 566 KB, as in earlier measurements.
+pub const LONG_MESSAGE_BYTES: usize = 320;
+
 /// The updates of one device, framed, one after the other in one buffer.
 pub struct Stream {
     /// The Yjs client id these updates bear.
@@ -28,7 +34,7 @@ pub struct Stream {
 
 impl Stream {
     /// Makes `count` updates of a device with this client id; the same seed makes the same updates.
-    pub fn make(client: u64, count: usize, seed: u64) -> Self {
+    pub fn make(client: u64, count: usize, seed: u64, message_bytes: usize) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut author = Author::new(client);
         let mut frames = Vec::with_capacity(count * 34);
@@ -42,10 +48,10 @@ impl Stream {
                 tokens_left =
                     if first_cycle { 1 + random.usize(..TOKENS_A_MESSAGE) } else { TOKENS_A_MESSAGE };
                 first_cycle = false;
-                author.message(&mut random)
+                author.message(&mut random, message_bytes)
             } else {
                 tokens_left -= 1;
-                if tokens_left == 0 && author.messages % 4 == 0 {
+                if tokens_left == 0 && author.messages.is_multiple_of(4) {
                     author.toggle()
                 } else {
                     author.token(&mut random)
@@ -106,15 +112,18 @@ impl Stream {
     /// One update that holds the updates `from..to` of this stream.
     pub fn folded(&self, from: usize, to: usize) -> anyhow::Result<Vec<u8>> {
         let doc = Doc::new();
+        // Blocks are joined when a transaction ends: what is encoded inside it is twice as large.
         let mut txn = doc.transact_mut();
         for index in 0..to {
             txn.apply_update(Update::decode_v1(self.update(index))?)?;
         }
+        drop(txn);
         let mut known = StateVector::default();
         if from > 0 {
             known.set_max(ClientID::new(self.client), self.clock_after(from));
         }
-        Ok(txn.encode_diff_v1(&known))
+        let folded = doc.transact().encode_diff_v1(&known);
+        Ok(folded)
     }
 }
 
@@ -149,9 +158,9 @@ impl Author {
         self.doc.transact().state_vector().get(&self.client)
     }
 
-    fn message(&mut self, random: &mut fastrand::Rng) -> Vec<u8> {
+    fn message(&mut self, random: &mut fastrand::Rng, bytes: usize) -> Vec<u8> {
         self.messages += 1;
-        let body: String = (0..25).map(|_| word(random, 8)).collect();
+        let body: String = (0..bytes / 8).map(|_| word(random, 8)).collect();
         let mut txn = self.doc.transact_mut();
         let messages = txn.get_or_insert_array("messages");
         messages.push_back(&mut txn, Any::from(body));
@@ -187,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_stream_applies_without_gaps_and_its_clocks_tell_how_far() {
-        let stream = Stream::make(0x8000_0001, 300, 7);
+        let stream = Stream::make(0x8000_0001, 300, 7, MESSAGE_BYTES);
         let folded = stream.folded(0, 300).unwrap();
         assert_eq!(reached(&folded, &[stream.client]).unwrap(), [(stream.client, stream.clock_after(300))]);
         assert_eq!(stream.count_below(stream.clock_after(300)), 300);
@@ -197,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_fold_of_the_end_holds_only_the_end() {
-        let stream = Stream::make(0x8000_0001, 200, 7);
+        let stream = Stream::make(0x8000_0001, 200, 7, MESSAGE_BYTES);
         let tail = stream.folded(100, 200).unwrap();
         assert_eq!(reached(&tail, &[stream.client]).unwrap()[0].1, stream.clock_after(200));
         assert!(tail.len() < stream.folded(0, 200).unwrap().len());

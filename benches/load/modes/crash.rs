@@ -10,6 +10,9 @@ use std::time::Duration;
 use syncline_benches::traffic;
 use syncline_benches::wire;
 
+/// How long a server may take to load a document that it answered for as if it were empty.
+const LATE: Duration = Duration::from_millis(300);
+
 pub(crate) fn run(lab: &Lab, target: &Target) -> anyhow::Result<Figures> {
     let arguments = &lab.arguments;
     let folder = lab.folder()?;
@@ -48,7 +51,12 @@ fn judge(
             let mut probe = Probe::open(&address, &document_name(document), dialect, 0).await?;
             let synced = probe.sync(wire::EMPTY_STATE_VECTOR, wire::EMPTY_UPDATE).await?;
             let clients: Vec<u64> = streams.iter().map(|stream| stream.client).collect();
-            let reached = traffic::reached(&synced.update, &clients)?;
+            let mut reached = traffic::reached(&synced.update, &clients)?;
+            if reached.is_empty()
+                && let Some(update) = probe.late_update(LATE).await?
+            {
+                reached = traffic::reached(&update, &clients)?;
+            }
             for &Progress { device, acked: told, elsewhere, .. } in
                 outcome.progress.iter().filter(|progress| progress.document == document)
             {
