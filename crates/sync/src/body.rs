@@ -130,6 +130,25 @@ pub(crate) fn absorb(replica: &mut Replica, update: &Bytes, cut: bool, limits: &
     }
 }
 
+/// As [`absorb`], judging the common update once. `None` where its work is over the bound: nothing was applied.
+pub(crate) fn absorb_light(
+    replica: &mut Replica,
+    update: &Bytes,
+    cut: bool,
+    limits: &Limits,
+    heavy_work: u64,
+) -> Option<Outcome> {
+    match replica.judge(update, limits) {
+        Err(refusal) => Some(Outcome::Refused(refusal)),
+        Ok(Verdict::Gap(_)) => Some(absorb(replica, update, cut, limits)),
+        Ok(Verdict::Whole(checked)) if checked.work > heavy_work => None,
+        Ok(Verdict::Whole(checked)) => Some(match replica.apply(&checked, update) {
+            Ok(applied) => Outcome::Took(Took { applied: Some((update.clone(), applied)), rest: None }),
+            Err(broken) => Outcome::Broken(broken),
+        }),
+    }
+}
+
 /// Says whether the document already holds an update.
 pub(crate) fn holds(replica: &mut Replica, update: &[u8], limits: &Limits) -> Outcome {
     match replica.judge(update, limits) {

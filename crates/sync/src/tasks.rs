@@ -8,7 +8,7 @@ use syncline_document::{
 };
 use syncline_protocol::{
     frame::{Dialect, EMPTY_AWARENESS, Reply, encode},
-    known::{Known, Verdict},
+    known::Known,
     lib0::write_var_uint,
     state_vector::{self, StateVector},
 };
@@ -270,7 +270,7 @@ impl Session {
             return Err(Task::Answer { peer: id, state_vector });
         }
         let Some(mut replica) = self.live() else { return Ok(()) };
-        self.note_state_vector(id, &replica, &state_vector);
+        self.note_state_vector(id, &replica, &state_vector, now_ms, fx);
         if self.size > self.settings.heavy_document_bytes {
             let task = Task::Answer { peer: id, state_vector: state_vector.clone() };
             self.work(Some(replica), Work::Diff { state_vector }, Some(task), now_ms, fx);
@@ -291,8 +291,16 @@ impl Session {
 
     /// Draws what a SyncStep1 tells of its sender. A device whose state vector covers ours has it all, unless a
     /// deletion (which a state vector does not show) came after what it confirmed before.
-    fn note_state_vector(&mut self, id: PeerId, replica: &syncline_document::Replica, theirs: &[u8]) {
+    fn note_state_vector(
+        &mut self,
+        id: PeerId,
+        replica: &syncline_document::Replica,
+        theirs: &[u8],
+        now_ms: u64,
+        fx: &mut Vec<Effect>,
+    ) {
         let Ok(theirs) = state_vector::parse(theirs, &self.settings.limits) else { return };
+        self.note_offer(id, replica.known(), &theirs, now_ms, fx);
         let Some(peer) = self.peer_mut(id) else { return };
         if peer.join.dialect == Dialect::Plain {
             peer.confirmation = confirmation(replica.known(), &theirs);
@@ -354,6 +362,7 @@ impl Session {
             let id = *id;
             let answer = self.peer_mut(id).map_or(Answer::Other, |peer| {
                 peer.shown = None;
+                peer.offer = None;
                 peer.acks.answered()
             });
             take.answer = Some(answer);
@@ -389,15 +398,17 @@ impl Session {
         }
         let Some(mut replica) = self.live() else { return Ok(()) };
         let cut = take.source.may_cut();
-        let limits = &self.settings.limits;
-        let heavy = take.update.len() > self.settings.heavy_bytes
-            || matches!(replica.judge(&take.update, limits), Ok(Verdict::Whole(c)) if c.work > self.settings.heavy_work);
-        if heavy {
+        let settings = &self.settings;
+        let outcome = if take.update.len() > settings.heavy_bytes {
+            None
+        } else {
+            body::absorb_light(&mut replica, &take.update, cut, &settings.limits, settings.heavy_work)
+        };
+        let Some(outcome) = outcome else {
             let update = take.update.clone();
             self.work(Some(replica), Work::Absorb { update, cut }, Some(Task::Take(take)), now_ms, fx);
             return Ok(());
-        }
-        let outcome = body::absorb(&mut replica, &take.update, cut, limits);
+        };
         if !matches!(outcome, Outcome::Broken(_)) {
             self.body = Body::Live(replica);
         }
