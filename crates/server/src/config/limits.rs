@@ -186,7 +186,7 @@ impl Default for Limits {
             journal_queue_bytes: 64 << 20,
             journal_queue_entries: 65_536,
             cache_bytes: 64 << 20,
-            reserve_bytes: 8 << 20,
+            reserve_bytes: 24 << 20,
             min_free_bytes: 32 << 20,
             fold_updates: 2_000,
             fold_bytes: 1 << 20,
