@@ -23,9 +23,10 @@ test: web binary test-rust test-interop test-browser ## installs what the tests 
 web: web-demo/node_modules/.installed ## builds the page that the binary serves
 	cd web-demo && npm run build
 
+# Everything in one go: one set of features, so that nothing is built twice.
 .PHONY: binary
 binary: web
-	$(CARGO) build -p syncline-server
+	$(CARGO) build --workspace --all-targets
 
 .PHONY: test-rust
 test-rust: binary ## unit, simulation, checker, crash and end-to-end tests in Rust
