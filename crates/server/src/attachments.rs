@@ -61,6 +61,8 @@ struct Joined {
     expires: Option<Instant>,
     /// It was asked for a new token.
     asked: bool,
+    /// Its place among the SyncStep1 of the connection, which are answered in order; 0 before its first.
+    step1: u64,
 }
 
 /// A Hocuspocus address.
@@ -83,6 +85,8 @@ pub(crate) struct Attachments {
     /// A plain socket without access: kept open for a while, so that its client does not come back at once.
     refused: Option<(Instant, Closing, HeldPlace)>,
     addresses: HashMap<Box<str>, Attachment>,
+    /// SyncStep1 received.
+    steps1: u64,
     /// What waits for tokens, all addresses together.
     waiting_bytes: usize,
     waiting_frames: usize,
@@ -95,9 +99,6 @@ impl Attachments {
         if visitor.ysweet {
             app.metrics.connection_speaks(Speaks::Unknown, Speaks::Ysweet);
         }
-        if visitor.ysweet {
-            app.metrics.connection_speaks(Speaks::Unknown, Speaks::Ysweet);
-        }
         Self {
             app,
             open,
@@ -107,6 +108,7 @@ impl Attachments {
             plain: None,
             refused: None,
             addresses: HashMap::new(),
+            steps1: 0,
             waiting_bytes: 0,
             waiting_frames: 0,
         }
@@ -178,6 +180,10 @@ impl Attachments {
         }
         match self.addresses.get_mut(address.raw) {
             Some(Attachment::Joined(joined)) => {
+                if let Message::SyncStep1(_) = message {
+                    self.steps1 += 1;
+                    joined.step1 = self.steps1;
+                }
                 joined.document.receive(joined.peer, &message, frame);
                 Ok(())
             }
@@ -308,7 +314,7 @@ impl Attachments {
             wants_status: visitor.wants_status,
         };
         let (document, peer) = self.open.registry.attach(name, &join, &self.outbound);
-        Joined { document, peer, expires: expiry(principal), asked: false }
+        Joined { document, peer, expires: expiry(principal), asked: false, step1: 0 }
     }
 
     /// Says whether anything was judged: until then the time before authentication runs.
@@ -385,6 +391,21 @@ impl Attachments {
             Family::Plain if self.visitor.ysweet => Speaks::Ysweet,
             Family::Plain => Speaks::Plain,
             Family::Hocuspocus { .. } => Speaks::Hocuspocus,
+        }
+    }
+
+    /// A message over the limit came, nobody knows for which document: most likely the SyncStep2 that is next.
+    pub(crate) fn too_big(&self) {
+        let addressed = self.addresses.values().filter_map(|attachment| match attachment {
+            Attachment::Joined(joined) => Some(joined),
+            Attachment::Waiting { .. } | Attachment::Denied => None,
+        });
+        let mut joined: Vec<&Joined> = addressed.chain(&self.plain).collect();
+        joined.sort_unstable_by_key(|joined| joined.step1);
+        for Joined { document, peer, .. } in joined {
+            if document.enter(|session, now, _| session.too_big(*peer, now)) {
+                return;
+            }
         }
     }
 

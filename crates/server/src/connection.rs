@@ -95,6 +95,9 @@ impl<S: Wire> Connection<S> {
     /// Runs until the connection ends; then its peers are detached and it is closed with one code.
     pub(crate) async fn run(mut self) {
         let closing = self.serve().await;
+        if let Closing::TooBig(_) = closing {
+            self.attachments.too_big();
+        }
         self.attachments.leave_all();
         let (code, reason) = closing.code();
         tracing::debug!(code, reason, speaks = ?self.attachments.speaks(), "connection ended");

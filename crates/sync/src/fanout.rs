@@ -8,10 +8,11 @@ use syncline_document::{is_empty_update, record::Sequence};
 use syncline_protocol::{
     awareness::State,
     frame::{Dialect, Reply, encode},
+    update::scan,
 };
 
 use crate::{
-    Access, Effect, PeerId, Session,
+    Access, Effect, Ending, PeerId, Session,
     acks::{Answer, Owed},
     peer::{Held, Peer},
     session::id_of,
@@ -31,22 +32,29 @@ enum Said {
 }
 
 impl Session {
-    /// Relays an applied update to every synced peer but its sender. The frame is encoded once for each
-    /// address; `plain` is the frame it came in, if that can be sent on as it is.
+    /// Relays an applied update to every synced peer but its sender: to plain peers once `sequence` is durable.
+    /// The frame is encoded once for each address; `plain` is the frame it came in, if that can be sent on as it
+    /// is.
     pub(crate) fn broadcast(
         &mut self,
         update: &Bytes,
+        sequence: Sequence,
         plain: Option<&Bytes>,
         except: Option<PeerId>,
         fx: &mut Vec<Effect>,
     ) {
         let mut plain = plain.cloned();
         let mut addressed: Option<(Arc<str>, Bytes)> = None;
-        let now_ms = self.used_ms;
+        let (now_ms, durable) = (self.used_ms, self.durable);
         for (index, peer) in self.peers.iter_mut().enumerate() {
             let Some(peer) = peer else { continue };
             let id = id_of(index, peer);
             if !peer.synced || Some(id) == except {
+                continue;
+            }
+            if !peer.later.is_empty() || (peer.join.dialect == Dialect::Plain && sequence > durable) {
+                let frame = plain.get_or_insert_with(|| encode(None, &Reply::Update(update))).clone();
+                peer.later.push_back((sequence, update.clone(), frame));
                 continue;
             }
             if let Some(held) = &mut peer.hidden
@@ -91,6 +99,7 @@ impl Session {
     pub(crate) fn owed(&self, take: &Take) -> Owed {
         let Some(peer) = take.source.peer().and_then(|id| self.peer(id)) else { return Owed::Silent };
         match peer.join.dialect {
+            Dialect::Hocuspocus if self.was_queued(peer, take) => Owed::Silent,
             Dialect::Hocuspocus => Owed::Status,
             Dialect::Ysweet => Owed::Silent,
             Dialect::Plain if is_empty_update(&take.update) => Owed::Silent,
@@ -99,6 +108,16 @@ impl Session {
                 _ => encode(None, &Reply::Update(&take.update)),
             }),
         }
+    }
+
+    /// Says whether a Hocuspocus client no longer counts this Update: it was made before the connection was, so
+    /// the client's first SyncStep1 shows it. A deletion shows nowhere: it gets no ack either, because one too
+    /// many is believed for good and one too few until the next sync.
+    fn was_queued(&self, peer: &Peer, take: &Take) -> bool {
+        matches!(take.source, Source::Update(_))
+            && peer.shown.as_ref().is_some_and(|shown| {
+                scan(&take.update, &self.settings.limits).is_ok_and(|scan| scan.covered_by(shown))
+            })
     }
 
     /// Owes the sender of an update its ack, and sends what is due by now.
@@ -125,9 +144,10 @@ impl Session {
 
     /// Sends every ack that is due.
     pub(crate) fn release(&mut self, fx: &mut Vec<Effect>) {
-        let durable = self.durable;
+        let (now_ms, durable) = (self.used_ms, self.durable);
         for (index, peer) in self.peers.iter_mut().enumerate() {
             if let Some(peer) = peer {
+                release_later(id_of(index, peer), peer, durable, now_ms, fx);
                 release_peer(id_of(index, peer), peer, durable, fx);
             }
         }
@@ -141,6 +161,12 @@ impl Session {
             return fx.push(Effect::EditRefused(*edit, reason.to_owned()));
         }
         let Some(id) = take.source.peer() else { return };
+        self.refuse_peer(id, code, reason, fx);
+        self.not_saved(id, take, fx);
+    }
+
+    /// Refuses whatever a peer edits from now on, and tells it why.
+    pub(crate) fn refuse_peer(&mut self, id: PeerId, code: &'static str, reason: &str, fx: &mut Vec<Effect>) {
         let Some(peer) = self.peer_mut(id) else { return };
         peer.refused = Some(reason.to_owned());
         peer.acks.void();
@@ -154,7 +180,6 @@ impl Session {
             });
             self.send(id, &Reply::Json(&text.to_string()), fx);
         }
-        self.not_saved(id, take, fx);
     }
 
     /// Tells a peer that an update of it was not taken: it stays unsaved on the device.
@@ -178,7 +203,15 @@ impl Session {
                 fx.push(Effect::Refused("unavailable"));
                 self.send(*peer, &Reply::Denied(reason), fx);
             }
-            Task::Take(take) => self.refuse(take, "unavailable", reason, fx),
+            Task::Take(take) => match take.source.peer() {
+                // It may be open again in a while, and a refusal would hold for as long as the connection does:
+                // the peer comes back and offers its edits again.
+                Some(peer) => {
+                    fx.push(Effect::Refused("unavailable"));
+                    fx.push(Effect::End { peer, ending: Ending::TryLater(reason.to_owned()) });
+                }
+                None => self.refuse(take, "unavailable", reason, fx),
+            },
             Task::Version { peer, .. } => {
                 self.send(*peer, &Reply::Awareness(syncline_protocol::frame::EMPTY_AWARENESS), fx);
             }
@@ -248,15 +281,21 @@ impl Session {
         let status = self.devices.status(self.name.as_str(), self.durable);
         for (index, peer) in self.peers.iter_mut().enumerate() {
             let Some(peer) = peer else { continue };
-            if peer.synced && std::mem::take(&mut peer.status_due) {
-                // The peer confirms what the status counts: it must have been sent all of that.
-                if let Some(mut held) = peer.hidden.take() {
-                    flush_held(id_of(index, peer), peer, &mut held, fx);
-                    peer.hidden = Some(held);
-                }
+            if peer.may_have_status() {
+                peer.status_due = false;
                 let frame = peer.frame(&Reply::Json(&status));
                 fx.push(Effect::Send { to: id_of(index, peer), frame });
             }
+        }
+    }
+}
+
+/// Sends a plain peer what others wrote, as far as it is durable by now.
+fn release_later(id: PeerId, peer: &mut Peer, durable: Sequence, now_ms: u64, fx: &mut Vec<Effect>) {
+    while peer.later.front().is_some_and(|(sequence, ..)| *sequence <= durable) {
+        let Some((_, update, frame)) = peer.later.pop_front() else { return };
+        if peer.hidden.as_mut().is_none_or(|held| !hold(held, &update, now_ms)) {
+            fx.push(Effect::Send { to: id, frame });
         }
     }
 }

@@ -29,6 +29,7 @@ mod settings;
 mod settle;
 mod tasks;
 mod tick;
+mod too_big;
 
 pub use body::{Done, Job};
 pub use devices::Device;

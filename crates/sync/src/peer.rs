@@ -3,10 +3,13 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
-use syncline_document::record::Origin;
-use syncline_protocol::frame::{Dialect, Reply, encode};
+use syncline_document::record::{Origin, Sequence};
+use syncline_protocol::{
+    frame::{Dialect, Reply, encode},
+    state_vector::StateVector,
+};
 
-use crate::{Settings, acks::Acks};
+use crate::{Settings, acks::Acks, too_big::Offer};
 
 /// What a peer may do with the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +83,15 @@ pub(crate) struct Peer {
     pub(crate) status_due: bool,
     /// Plain: what confirms the edits that its SyncStep1 showed it to hold, once its SyncStep2 is saved.
     pub(crate) confirmation: Option<Bytes>,
+    /// Plain: updates of others that are not durable yet, with their frames. A plain client that confirms its
+    /// edits takes any frame that names their ids for a confirmation, and others may bring the same ids: the same
+    /// deletion, or its own edit by way of another tab or of its connection before.
+    pub(crate) later: VecDeque<(Sequence, Bytes, Bytes)>,
+    /// Hocuspocus: what its first SyncStep1 showed it to hold, until its first SyncStep2 comes. Edits made while
+    /// it had no connection arrive in between and once more in the SyncStep2; only that one is counted there.
+    pub(crate) shown: Option<StateVector>,
+    /// What its newest SyncStep1 showed it to hold beyond the document, until its SyncStep2 comes.
+    pub(crate) offer: Option<Offer>,
     step1_left: u32,
     step1_at_ms: u64,
 }
@@ -101,6 +113,9 @@ impl Peer {
             introduced: false,
             hidden: None,
             confirmation: None,
+            later: VecDeque::new(),
+            shown: None,
+            offer: None,
             step1_left: settings.step1_burst,
             step1_at_ms: now_ms,
         }
@@ -113,6 +128,12 @@ impl Peer {
 
     pub(crate) fn is_hocuspocus(&self) -> bool {
         self.join.dialect == Dialect::Hocuspocus
+    }
+
+    /// Says whether it is to be told its sync status now. It confirms what the status counts, so it must have
+    /// been sent all of that: a hidden peer is told after what is held for it.
+    pub(crate) fn may_have_status(&self) -> bool {
+        self.synced && self.status_due && self.hidden.as_ref().is_none_or(|held| held.updates.is_empty())
     }
 
     /// Takes one SyncStep1 from the peer's allowance.

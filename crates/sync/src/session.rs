@@ -25,6 +25,7 @@ use crate::{
     peer::Peer,
     presence::Presence,
     tasks::{Source, Task},
+    too_big::TooBig,
 };
 
 /// A server edit that was applied and is not durable yet: nobody may see it.
@@ -80,6 +81,7 @@ pub struct Session {
     /// Hashes of updates that failed inside apply.
     pub(crate) poisonous: HashSet<u64>,
     pub(crate) culprits: Vec<Culprit>,
+    pub(crate) too_big: Vec<TooBig>,
     /// The document at rest, estimated, in bytes.
     pub(crate) size: usize,
     /// Updates since the last checkpoint, and their bytes.
@@ -118,6 +120,7 @@ impl Session {
             store_failure: None,
             poisonous: HashSet::new(),
             culprits: Vec::new(),
+            too_big: Vec::new(),
             size: 0,
             unfolded: (0, 0),
             fold_wanted: false,
@@ -313,7 +316,7 @@ impl Session {
         while self.edits.front().is_some_and(|held| held.sequence <= sequence) {
             let Some(held) = self.edits.pop_front() else { break };
             if !held.update.is_empty() {
-                self.broadcast(&held.update, None, None, fx);
+                self.broadcast(&held.update, held.sequence, None, None, fx);
             }
             fx.push(Effect::EditSaved(held.edit));
         }
@@ -356,6 +359,7 @@ impl Session {
             fx.push(Effect::End { peer: id, ending });
             if let Some(peer) = self.peer_mut(id) {
                 peer.acks.void();
+                peer.later.clear();
             }
         }
         if !matches!(self.body, Body::Away(_) | Body::Loading) {
@@ -385,6 +389,7 @@ impl Session {
             && self.waiting.is_empty()
             && self.edits.is_empty()
             && self.deferred.is_empty()
+            && !matches!(self.body, Body::Away(Some(_)))
             && self.peers.iter().flatten().all(|peer| peer.acks.is_clear() && peer.parked.is_empty())
     }
 
@@ -394,6 +399,7 @@ impl Session {
             && matches!(self.body, Body::Cold | Body::Failed { .. })
             && self.is_settled()
             && self.culprits.is_empty()
+            && self.too_big.is_empty()
             && !self.devices.unsaved
     }
 

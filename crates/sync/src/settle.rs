@@ -52,7 +52,7 @@ impl Session {
                 return self.edits.push_back(HeldEdit { sequence: ticket, edit: *edit, update });
             }
             let whole = take.frame.as_ref().filter(|_| took.rest.is_none());
-            self.broadcast(&update, whole, take.source.peer(), fx);
+            self.broadcast(&update, ticket, whole, take.source.peer(), fx);
         } else if let (Source::Edit(edit, _), None) = (&take.source, &took.rest) {
             // It brought nothing new: saved once what it repeats is.
             if self.durable < ticket {

@@ -6,6 +6,7 @@ use crate::{
     Effect, Session,
     body::{self, Body, Outcome, Work},
     fanout::flush_held,
+    peer::Peer,
     session::id_of,
 };
 
@@ -34,6 +35,7 @@ impl Session {
             self.save_side(now_ms, fx);
         }
         self.culprits.retain(|culprit| culprit.until_ms > now_ms);
+        self.too_big.retain(|big| big.until_ms > now_ms);
         if matches!(self.body, Body::Live(_)) && self.pending_due {
             self.retry_pending();
             self.drain(now_ms, fx);
@@ -71,6 +73,9 @@ impl Session {
         if let Some(culprit) = self.culprits.iter().map(|culprit| culprit.until_ms).min() {
             at(culprit);
         }
+        if let Some(big) = self.too_big.iter().map(|big| big.until_ms).min() {
+            at(big);
+        }
         if self.pending_due && matches!(self.body, Body::Live(_)) {
             at(self.used_ms);
         }
@@ -106,7 +111,7 @@ impl Session {
     }
 
     fn status_due(&self) -> bool {
-        self.peers.iter().flatten().any(|peer| peer.synced && peer.status_due)
+        self.peers.iter().flatten().any(Peer::may_have_status)
     }
 
     fn overgrown(&self) -> bool {
@@ -119,8 +124,7 @@ impl Session {
 
     fn fold_due(&self, now_ms: u64) -> bool {
         self.checkpoint.is_none()
-            && (self.fold_wanted
-                || self.overgrown() || (self.unfolded.0 > 0 && self.unused(now_ms)))
+            && (self.fold_wanted || self.overgrown() || (self.unfolded.0 > 0 && self.unused(now_ms)))
     }
 
     /// Encodes a checkpoint as of the newest applied sequence.
