@@ -357,6 +357,10 @@ impl Auth {
             _ => return Err(Denied::Algorithm),
         };
         let claims = decode::<Claims>(token, key, &validation).map_err(|error| denied(error.kind()))?.claims;
+        // To the second exactly, as sockets are closed: else it would open one more in its last.
+        if claims.exp <= now_seconds() {
+            return Err(Denied::Expired);
+        }
         if claims.nbf.is_some_and(|nbf| nbf > now_seconds() + SKEW_SECONDS) {
             return Err(Denied::Early);
         }
