@@ -3,21 +3,8 @@
 
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { Device, families, familiesOf, family } from './lib/clients.mjs'
+import { Device, families, familiesOf, family, listen } from './lib/clients.mjs'
 import { Server } from './lib/server.mjs'
-import { parse } from './lib/wire.mjs'
-
-/** Keeps the frames a device receives, taken apart. @param {Device} device */
-function listen(device) {
-  /** @type {import('./lib/wire.mjs').Frame[]} */
-  const frames = []
-  const before = device.network.onReceive
-  device.network.onReceive = (bytes) => {
-    before?.(bytes)
-    frames.push(parse(bytes, device.family.dialect === 'hocuspocus' ? 'hocuspocus' : 'plain'))
-  }
-  return frames
-}
 
 describe('a reader', { concurrency: 3 }, () => {
   for (const kind of families) {

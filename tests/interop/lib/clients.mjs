@@ -364,6 +364,18 @@ export function family(name) {
 /** @param {string} dialect */
 export const familiesOf = (dialect) => families.filter((entry) => entry.dialect === dialect)
 
+/** Keeps the frames a device receives, taken apart. @param {Device} device */
+export function listen(device) {
+  /** @type {import('./wire.mjs').Frame[]} */
+  const frames = []
+  const before = device.network.onReceive
+  device.network.onReceive = (bytes) => {
+    before?.(bytes)
+    frames.push(parse(bytes, device.family.dialect === 'hocuspocus' ? 'hocuspocus' : 'plain'))
+  }
+  return frames
+}
+
 /** Waits until all replicas hold the same text and keys. @param {Device[]} devices @param {string} [what] */
 export async function converge(devices, what = 'all devices hold the same') {
   const [first, ...rest] = devices
