@@ -39,6 +39,13 @@ impl Drop for Folder {
     }
 }
 
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // Empty by now: each run has taken its own folder away.
+        let _left = std::fs::remove_dir(&self.root);
+    }
+}
+
 impl Lab {
     pub(crate) fn new(arguments: Arguments) -> Self {
         let base = arguments.data_root.clone().unwrap_or_else(std::env::temp_dir);

@@ -86,19 +86,22 @@ impl Probe {
         Ok(())
     }
 
-    /// Waits for an update message that `wanted` takes.
+    /// Waits for a message that `wanted` takes; keep-alives do not lengthen the wait.
     pub(crate) async fn await_message(
         &mut self,
         mut wanted: impl FnMut(&Heard<'_>) -> bool,
     ) -> anyhow::Result<Instant> {
-        loop {
-            let frame = self.next().await?;
-            if let Some(heard) = wire::read_frame(self.dialect, &self.address, &frame)
-                && wanted(&heard)
-            {
-                return Ok(Instant::now());
+        let search = async {
+            loop {
+                let frame = self.next().await?;
+                if let Some(heard) = wire::read_frame(self.dialect, &self.address, &frame)
+                    && wanted(&heard)
+                {
+                    return Ok(Instant::now());
+                }
             }
-        }
+        };
+        tokio::time::timeout(PATIENCE, search).await.context("what was awaited never came")?
     }
 
     /// The next update that comes within `patience`: some servers answer SyncStep1 before they have loaded.

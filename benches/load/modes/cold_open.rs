@@ -15,7 +15,7 @@ use syncline_benches::traffic::{self, LONG_MESSAGE_BYTES, Stream};
 use syncline_benches::wire::{self, Heard};
 
 const UPDATES: usize = 50_500;
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(120);
 const AT_ONCE: usize = 100;
 const PEERS_STORE_WITHIN: Duration = Duration::from_secs(12);
 const LATE: Duration = Duration::from_secs(10);
