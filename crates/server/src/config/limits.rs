@@ -112,6 +112,8 @@ pub struct Limits {
     pub pool_queue: usize,
     /// Edits on their way to disk: bytes. Beyond them connections are not read.
     pub journal_queue_bytes: usize,
+    /// Shortest time from one commit to the next: longer means fewer writes to the disk and later acks.
+    pub commit_pace_us: u64,
     /// Edits on their way to disk. Beyond them connections are not read.
     pub journal_queue_entries: usize,
     /// The store's cache.
@@ -187,6 +189,7 @@ impl Default for Limits {
             pool_threads: 2,
             pool_queue: 256,
             journal_queue_bytes: 64 << 20,
+            commit_pace_us: 1_000,
             journal_queue_entries: 65_536,
             cache_bytes: 64 << 20,
             reserve_bytes: 24 << 20,
@@ -245,6 +248,7 @@ impl Limits {
         WriterOptions {
             queue_entries: self.journal_queue_entries,
             queue_bytes: self.journal_queue_bytes,
+            pace_us: self.commit_pace_us,
             ..WriterOptions::default()
         }
     }
