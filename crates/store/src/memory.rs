@@ -122,6 +122,21 @@ impl MemoryKv {
     }
 }
 
+impl MemoryKv {
+    /// Returns a map that holds what a killed process leaves: all is visible, as the page cache outlives it, and
+    /// what was not synced is still lost if the power fails.
+    pub fn process_death(&self) -> Self {
+        let disk = self.0.lock();
+        Self(Mutex::new(Disk {
+            live: disk.live.clone(),
+            durable: disk.durable.clone(),
+            unsynced: disk.unsynced.clone(),
+            mark: disk.mark,
+            ..Disk::default()
+        }))
+    }
+}
+
 fn apply(image: &mut Image, batch: &[Change]) {
     for change in batch {
         match change {
@@ -234,12 +249,11 @@ impl MemoryStore {
         Self::open(self.kv.power_cut(cut, draw))
     }
 
-    /// Returns the store that a start after a killed process finds: everything that was written.
+    /// Returns the store that a start after a killed process finds: everything that was written, synced or not.
     ///
     /// # Errors
     /// As [`Engine::open`].
     pub fn process_death(&self) -> Result<Self, StoreError> {
-        let everything = &mut |bound: u64| bound - 1;
-        Self::open(self.kv.power_cut(PowerCut::Drop, everything))
+        Self::open(self.kv.process_death())
     }
 }

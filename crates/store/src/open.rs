@@ -78,6 +78,9 @@ fn check<K: Kv>(kv: &K) -> Result<(Identity, Index, Writing), StoreError> {
         return Err(StoreError::damaged("checkpoints", format!("{heads} are there, {wanted} must be")));
     }
     let journal = Journal::scan(kv, &totals, totals.commit.max(mark.commit))?;
+    // A process that was killed may have written what it did not sync. From here on that counts as stored, so it
+    // has to survive a power loss too.
+    kv.sync()?;
     let (index, writing) = journal.into_index(kv, heads)?;
     Ok((Identity(meta.identity), index, writing))
 }

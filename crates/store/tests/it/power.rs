@@ -134,3 +134,14 @@ fn a_changed_or_lost_value_is_an_error_and_never_a_shorter_document() {
     }
     assert_eq!(store.process_death().unwrap().read(&name("a")).unwrap().unwrap(), whole);
 }
+
+#[test]
+fn what_a_killed_process_left_unsynced_survives_once_the_next_has_shown_it() {
+    let store = MemoryStore::new().unwrap();
+    store.kv().fail(Fault::Sync, 0);
+    assert!(store.commit(&[entry("a", 1)]).is_err());
+    let next = store.process_death().unwrap();
+    assert_eq!(next.read(&name("a")).unwrap().unwrap().sequence, 1, "the page cache outlives the process");
+    let after = next.power_cut(PowerCut::Drop, &mut |_| 0).unwrap();
+    assert_eq!(after.read(&name("a")).unwrap().unwrap().sequence, 1);
+}
