@@ -8,7 +8,7 @@ import { haveTrace, traceFile } from './lib/trace.mjs'
 
 const skip = haveTrace ? false : `no data at ${traceFile} (set SYNCLINE_DATA)`
 
-test('26,078 keystrokes of two people end as recorded on both devices, a fresh one and the disk', { skip, timeout: 300_000 }, async (t) => {
+test('26,078 keystrokes of two people end as recorded on both devices, a fresh one and the disk', { skip, timeout: 600_000 }, async (t) => {
   const server = await Server.start(t)
   await replay(t, server, { say: (line) => t.diagnostic(line) })
 })

@@ -6,9 +6,9 @@
 
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { Device, families, family, listen } from './lib/clients.mjs'
+import { Device, families, familiesOf, family, listen } from './lib/clients.mjs'
 import { Server } from './lib/server.mjs'
-import { realTime } from './lib/wait.mjs'
+import { realTime, until } from './lib/wait.mjs'
 
 const WATCH_MS = 12_000
 
@@ -63,6 +63,28 @@ describe('no reconnect storm in 12 s', { concurrency: true }, () => {
     other.text.insert(0, 'fine')
     await other.whenSaved()
   })
+
+  for (const kind of familiesOf('hocuspocus').filter(({ name }) => !givesUp(name))) {
+    test(`after an update over the size limit, which leaves other documents on the socket alone: ${kind.name}`, async (t) => {
+      const server = await Server.start(t, { config: '[limits]\nmessage_bytes = 65536\n' })
+      const first = new Device(t, kind, server, { document: 'first', patient: true })
+      const big = new Device(t, kind, server, { document: 'big', patient: true, beside: first })
+      const last = new Device(t, kind, server, { document: 'last', patient: true, beside: first })
+      const devices = [first, big, last]
+      await Promise.all(devices.map((device) => device.whenSynced()))
+      first.goOffline()
+      await until(devices, () => devices.every((device) => !device.synced), 'noticed the loss of the network')
+      big.text.insert(0, 'x'.repeat(200_000))
+      first.text.insert(0, 'fine')
+      last.text.insert(0, 'fine')
+      first.network.tried = 0
+      first.goOnline()
+      await realTime(WATCH_MS)
+      const tried = first.network.tried
+      assert.ok(tried >= 2 && tried <= 5, `connected ${tried} times`)
+      assert.deepEqual(devices.map((device) => device.saved), [true, false, true])
+    })
+  }
 
   test('after an update was refused as unsafe, and broadcasts still flow', async (t) => {
     const server = await Server.start(t)

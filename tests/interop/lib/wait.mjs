@@ -19,6 +19,7 @@
 export function until(sources, condition, what, { ms = 15_000, act } = {}) {
   const list = Array.isArray(sources) ? sources : [sources]
   return new Promise((resolve, reject) => {
+    let acted = false
     const settle = (/** @type {unknown} */ error) => {
       clearTimeout(timer)
       for (const source of list) source.off('change', look)
@@ -27,7 +28,9 @@ export function until(sources, condition, what, { ms = 15_000, act } = {}) {
     }
     const look = () => {
       try {
-        if (!condition()) return
+        if (acted || !condition()) return
+        // What it does may well be a change itself.
+        acted = true
         act?.()
         settle(null)
       } catch (error) {
