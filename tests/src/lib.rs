@@ -20,7 +20,7 @@ use std::time::Duration;
 
 pub use client::{Client, Event};
 pub use device::Device;
-pub use server::{Server, binary, run, token};
+pub use server::{Server, binary, http, run, token};
 pub use witness::Witness;
 
 /// What is waited for takes milliseconds; a machine under load may take longer, a failure takes this long.

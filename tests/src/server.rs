@@ -50,6 +50,13 @@ pub fn token(data: &Path, user: &str, more: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned()
 }
 
+/// Returns an HTTP client.
+pub fn http() -> reqwest::Client {
+    // The first caller's counts; all of them install the same one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    reqwest::Client::new()
+}
+
 /// A server in a process of its own. Killed when dropped.
 #[derive(Debug)]
 pub struct Server {

@@ -1,13 +1,13 @@
 //! HTTP beside the sockets: health, metrics, the page, y-sweet's REST, the operators' endpoints.
 
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use syncline_protocol::frame::Reply;
-use syncline_tests::{Client as Socket, Device, Event, Server, token};
+use syncline_tests::{Client as Socket, Device, Event, Server, http, token};
 use yrs::{Doc, GetString, ReadTxn, StateVector, Text, Transact, Update, updates::decoder::Decode};
 
 async fn get(server: &Server, path: &str) -> Response {
-    Client::new().get(server.url(path)).send().await.expect("an answer")
+    http().get(server.url(path)).send().await.expect("an answer")
 }
 
 async fn ask(
@@ -18,7 +18,7 @@ async fn ask(
     body: impl Into<reqwest::Body>,
 ) -> Response {
     let method = method.parse().expect("a method");
-    let mut request = Client::new().request(method, server.url(path)).body(body);
+    let mut request = http().request(method, server.url(path)).body(body);
     if !token.is_empty() {
         request = request.bearer_auth(token);
     }
@@ -96,7 +96,7 @@ async fn the_page_is_served_or_says_how_to_build_it() {
     assert_eq!(asset.status(), StatusCode::OK);
     assert!(asset.headers()["content-type"].to_str().is_ok_and(|kind| kind.contains("javascript")));
     assert!(asset.headers()["cache-control"].to_str().is_ok_and(|caching| caching.contains("immutable")));
-    let again = Client::new().get(server.url("/")).header("if-none-match", &headers["etag"]).send().await;
+    let again = http().get(server.url("/")).header("if-none-match", &headers["etag"]).send().await;
     assert_eq!(again.expect("an answer").status(), StatusCode::NOT_MODIFIED);
     assert_eq!(get(&server, "/../Cargo.toml").await.status(), StatusCode::NOT_FOUND);
 }
@@ -137,7 +137,7 @@ async fn a_body_over_the_limit_is_refused() {
 async fn an_update_over_http_is_durable_and_reaches_sockets() {
     let server = Server::open().expect("ready");
     let mut device = Device::plain();
-    device.connect(server.address(), "a/b c", "").await.expect("synced");
+    device.connect(server.address(), "a/b%20c", "").await.expect("synced");
     let posted = ask(&server, "POST", "/d/a/b%20c/update?z=1", "", update_of("over HTTP")).await;
     assert_eq!(posted.status(), StatusCode::OK, "{:?}", posted.text().await);
     device.reads("over HTTP").await.expect("broadcast");
