@@ -238,7 +238,10 @@ impl Document {
                 });
             }
             Effect::Accepted(bytes) => self.engine.metrics.update_in(bytes),
-            Effect::Refused(code) => self.engine.metrics.refused(code),
+            Effect::Refused(code) => {
+                self.engine.metrics.refused(code);
+                self.engine.metrics.refused_in(&self.name);
+            }
             Effect::EditSaved(edit) => {
                 if let Some(told) = inner.edits.remove(&edit) {
                     // Whoever asked may be gone; the edit is saved all the same.
