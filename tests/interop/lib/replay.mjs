@@ -98,8 +98,14 @@ class Author {
 export async function replay(test, server, options = {}) {
   const { families = ['@hocuspocus/provider 4.8.0', 'y-websocket 3.1.0', '@y-sweet/client 0.9.1'], kills = 8, say = () => {} } = options
   const trace = loadTrace()
-  const open = (/** @type {string} */ name) => new Device(test, family(name), server, { document: DOCUMENT })
-  const authors = families.slice(0, 2).map((name, index) => new Author(open(name), index))
+  const open = (/** @type {string} */ name, /** @type {any} */ doc = undefined) => new Device(test, family(name), server, { document: DOCUMENT, doc })
+  // Where both typed at one place at once, Yjs puts the smaller client id first, and the recorded end has the
+  // first author there.
+  const authors = families.slice(0, 2).map((name, index) => {
+    const doc = family(name).yjs.create()
+    doc.clientID = index + 1
+    return new Author(open(name, doc), index)
+  })
   const [first, second] = /** @type {[Author, Author]} */ (authors)
   const devices = [first.device, second.device]
   await Promise.all(devices.map((device) => device.whenSynced()))
