@@ -116,7 +116,7 @@ async function round(judge, seed) {
         send('step2', Y.encodeStateAsUpdate(device.doc, device.stale))
         break
       case 4: {
-        const { vector } = await judge.ask(seed, { vector: true })
+        const { vector } = await judge.ask(seed, { vector: null })
         device.stale = unpack(vector)
         break
       }
@@ -136,7 +136,7 @@ async function round(judge, seed) {
         if (random.once(3)) devices[at] = new Device(random, Y.encodeStateAsUpdate(device.doc))
         break
       case 9:
-        if (random.once(2)) judge.tell(seed, { reload: true })
+        if (random.once(2)) judge.tell(seed, { reload: null })
         break
       default:
         device.edit()
@@ -146,13 +146,13 @@ async function round(judge, seed) {
   for (let again = true; again;) {
     for (const device of devices) {
       device.outbox.length = 0
-      const { vector } = await judge.ask(seed, { vector: true })
+      const { vector } = await judge.ask(seed, { vector: null })
       send('step2', Y.encodeStateAsUpdate(device.doc, unpack(vector)))
     }
     for (const device of devices) await pull(device)
     again = devices.some(device => device.outbox.length > 0)
   }
-  const { vector, state, waiting } = await judge.ask(seed, { end: true })
+  const { vector, state, waiting } = await judge.ask(seed, { end: null })
   assert.equal(waiting, 0, 'nothing waits when everything has come')
   const fresh = new Device(random)
   fresh.receive(unpack(state))
@@ -180,7 +180,8 @@ test(`${rounds} rounds of Yjs 13 traffic, from SYNCLINE_SEED=${first}`, async ()
       try {
         await round(judge, seed)
       } catch (error) {
-        throw new Error(`SYNCLINE_SEED=${seed} SYNCLINE_ROUNDS=1 node --test traffic.test.mjs`, { cause: error })
+        const again = `SYNCLINE_SEED=${seed} SYNCLINE_ROUNDS=1 node --test traffic.test.mjs`
+        throw new Error(`${again}\n${error instanceof Error ? error.stack : error}`)
       }
     }
   }
