@@ -78,6 +78,8 @@ pub struct Session {
     pub(crate) edits: VecDeque<HeldEdit>,
     pub(crate) deferred: Vec<Deferred>,
     pub(crate) store_failure: Option<Arc<str>>,
+    /// The document on the pool holds what was not saved and never will be: it is dropped when it comes back.
+    forsaken: bool,
     /// Hashes of updates that failed inside apply.
     pub(crate) poisonous: HashSet<u64>,
     pub(crate) culprits: Vec<Culprit>,
@@ -118,6 +120,7 @@ impl Session {
             edits: VecDeque::new(),
             deferred: Vec::new(),
             store_failure: None,
+            forsaken: false,
             poisonous: HashSet::new(),
             culprits: Vec::new(),
             too_big: Vec::new(),
@@ -288,6 +291,9 @@ impl Session {
         let Body::Away(task) = &mut self.body else { return };
         let task = task.take();
         self.busy_since_ms = None;
+        if std::mem::take(&mut self.forsaken) {
+            return self.forsake(task, now_ms, fx);
+        }
         self.body = match done.replica {
             Some(replica) => Body::Live(replica),
             None => Body::Cold,
@@ -302,6 +308,15 @@ impl Session {
                 self.body = Body::Failed { reason: broken.to_string(), at_ms: now_ms }
             }
             (Outcome::Diff(_) | Outcome::Took(_) | Outcome::Held(_) | Outcome::Refused(_), _) => {}
+        }
+        self.drain(now_ms, fx);
+    }
+
+    /// Drops a document that came back from the pool after the store had failed, and what was done with it.
+    fn forsake(&mut self, task: Option<Task>, now_ms: u64, fx: &mut Vec<Effect>) {
+        self.body = Body::Cold;
+        if let (Some(Task::Take(take)), Some(reason)) = (&task, self.store_failure.clone()) {
+            self.refuse(take, "store", &format!("the server cannot save: {reason}"), fx);
         }
         self.drain(now_ms, fx);
     }
@@ -362,9 +377,13 @@ impl Session {
                 peer.later.clear();
             }
         }
-        if !matches!(self.body, Body::Away(_) | Body::Loading) {
-            self.body = Body::Cold;
-            self.drain(now_ms, fx);
+        match self.body {
+            Body::Away(_) => self.forsaken = true,
+            Body::Loading => {}
+            _ => {
+                self.body = Body::Cold;
+                self.drain(now_ms, fx);
+            }
         }
     }
 

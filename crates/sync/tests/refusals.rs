@@ -49,6 +49,21 @@ fn a_failed_store_acknowledges_nothing_and_refuses_edits() {
 }
 
 #[test]
+fn what_was_on_the_pool_when_the_store_failed_is_shown_to_nobody() {
+    let mut bench = Bench::new(Settings { heavy_document_bytes: 4, ..Settings::default() });
+    let peer = bench.synced(Hocuspocus);
+    bench.update(peer, Hocuspocus, &typed(1, 0, "never saved"));
+    bench.by_hand = true;
+    bench.step1(peer, Hocuspocus, &[0]);
+    let Some(Effect::Work(job)) = bench.asked.pop() else { panic!("a job for the pool") };
+    bench.call(|session, now_ms, fx| session.store_failed("the disk is full", now_ms, fx));
+    let done = job.run();
+    bench.call(|session, now_ms, fx| session.worked(done, now_ms, fx));
+    assert!(bench.told(peer).is_empty());
+    assert!(!bench.session.is_open(), "it is read again from what is durable");
+}
+
+#[test]
 fn a_document_that_cannot_be_read_is_never_shown_empty() {
     let mut bench = Bench::new(Settings::default());
     bench.by_hand = true;
