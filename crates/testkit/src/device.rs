@@ -57,6 +57,8 @@ pub(crate) struct Device {
     heard: bool,
     /// Its first SyncStep2 on this connection was sent.
     answered: bool,
+    /// Updates that need clocks which are not here. Yjs 13 keeps them aside; yrs would integrate them above a hole.
+    waiting: Vec<Vec<u8>>,
     /// Hocuspocus: Updates made without a connection, sent when the first frame comes.
     queue: Vec<Bytes>,
     address: Option<String>,
@@ -91,6 +93,7 @@ impl Device {
             misled: false,
             heard: false,
             answered: false,
+            waiting: Vec::new(),
             queue: Vec::new(),
             address,
             edits: 0,
@@ -150,13 +153,36 @@ impl Device {
     /// An update arrives beside the server, from another tab or by another provider of the same document: to this
     /// one it is a local edit.
     pub(crate) fn beside(&mut self, update: &[u8]) -> Option<Made> {
-        let update = Update::decode_v1(update).ok()?;
-        let integrated = {
+        let mut made: Option<Made> = None;
+        for integrated in self.integrate(update).ok()? {
+            let Some(next) = self.noticed(integrated) else { continue };
+            match &mut made {
+                None => made = Some(next),
+                Some(made) => made.frames.extend(next.frames),
+            }
+        }
+        made
+    }
+
+    /// Applies an update and what waited for it. Returns what each changed, as an update.
+    fn integrate(&mut self, update: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+        self.waiting.push(update.to_vec());
+        let mut changes = Vec::new();
+        let mut at = 0;
+        while at < self.waiting.len() {
+            let update = Update::decode_v1(&self.waiting[at]).map_err(|error| error.to_string())?;
+            let held = self.doc.transact().state_vector();
+            if update.state_vector_lower().iter().any(|(client, clock)| *clock > held.get(client)) {
+                at += 1;
+                continue;
+            }
+            self.waiting.remove(at);
             let mut txn = self.doc.transact_mut();
-            txn.apply_update(update).ok()?;
-            txn.encode_update_v1()
-        };
-        self.noticed(integrated)
+            txn.apply_update(update).map_err(|error| error.to_string())?;
+            changes.push(txn.encode_update_v1());
+            at = 0;
+        }
+        Ok(changes)
     }
 
     /// What every provider does with an update that it did not bring itself.
@@ -226,13 +252,16 @@ impl Device {
         match &said {
             Said::Step1(state_vector) => {
                 let state_vector = StateVector::decode_v1(state_vector).map_err(|error| error.to_string())?;
-                let update = self.doc.transact().encode_state_as_update_v1(&state_vector);
+                let mut update = self.doc.transact().encode_state_as_update_v1(&state_vector);
+                if !self.waiting.is_empty() {
+                    let parts = std::iter::once(&update).chain(&self.waiting);
+                    update = yrs::merge_updates_v1(parts).map_err(|error| error.to_string())?;
+                }
                 self.answered = true;
                 frames.push(self.frame().number(0).number(1).bytes(&update).end());
             }
             Said::Step2(update) | Said::Update(update) => {
-                let update = Update::decode_v1(update).map_err(|error| error.to_string())?;
-                self.doc.transact_mut().apply_update(update).map_err(|error| error.to_string())?;
+                self.integrate(update)?;
             }
             _ => {}
         }
