@@ -402,8 +402,9 @@ impl Attachments {
         });
         let mut joined: Vec<&Joined> = addressed.chain(&self.plain).collect();
         joined.sort_unstable_by_key(|joined| joined.step1);
+        let alone = joined.len() == 1;
         for Joined { document, peer, .. } in joined {
-            if document.enter(|session, now, _| session.too_big(*peer, now)) {
+            if document.enter(|session, now, _| session.too_big(*peer, alone, now)) {
                 return;
             }
         }

@@ -26,6 +26,8 @@ struct Ahead {
 #[derive(Debug)]
 pub(crate) struct TooBig {
     offer: Offer,
+    /// It was this offer: it came alone, or its connections ended twice.
+    certain: bool,
     pub(crate) until_ms: u64,
 }
 
@@ -49,14 +51,18 @@ impl Offer {
 
 impl Session {
     /// Learns that a peer's connection ends because of a message over the limit. Says whether that can have been
-    /// the SyncStep2 which this document waits for.
-    pub fn too_big(&mut self, id: PeerId, now_ms: u64) -> bool {
+    /// the SyncStep2 which this document waits for. With other documents on the connection (not `alone`) it may
+    /// have been for one of those: then the same offer has to end a second connection before it is held against
+    /// anyone.
+    pub fn too_big(&mut self, id: PeerId, alone: bool, now_ms: u64) -> bool {
         let Some(offer) = self.peer_mut(id).and_then(|peer| peer.offer.take()) else { return false };
-        self.too_big.retain(|known| known.offer != offer);
+        let before = self.too_big.len();
+        self.too_big.retain(|big| big.offer != offer);
+        let certain = alone || self.too_big.len() < before;
         if self.too_big.len() >= REMEMBERED {
             self.too_big.remove(0);
         }
-        self.too_big.push(TooBig { offer, until_ms: now_ms + self.settings.too_big_ms });
+        self.too_big.push(TooBig { offer, certain, until_ms: now_ms + self.settings.too_big_ms });
         true
     }
 
@@ -69,7 +75,8 @@ impl Session {
         now_ms: u64,
         fx: &mut Vec<Effect>,
     ) {
-        let again = |big: &TooBig| big.until_ms > now_ms && big.offer.comes_again(known, theirs);
+        let again =
+            |big: &TooBig| big.certain && big.until_ms > now_ms && big.offer.comes_again(known, theirs);
         let again = self.too_big.iter().any(again);
         let limit = self.settings.limits.update_bytes;
         let Some(peer) = self.peer_mut(id).filter(|peer| peer.refused.is_none()) else { return };
@@ -176,7 +183,7 @@ mod tests {
         let mut bench = Bench::new();
         let first = bench.join(Dialect::Plain);
         assert!(asks(&bench.sync(first, 5, 0)));
-        assert!(bench.0.too_big(first, 0));
+        assert!(bench.0.too_big(first, true, 0));
         for clock in [5, 6] {
             let again = bench.join(Dialect::Plain);
             let frames = bench.sync(again, clock, 1);
@@ -198,7 +205,7 @@ mod tests {
         let mut bench = Bench::new();
         let first = bench.join(Dialect::Plain);
         bench.sync(first, 5, 0);
-        bench.0.too_big(first, 0);
+        bench.0.too_big(first, true, 0);
         let other = bench.join(Dialect::Plain);
         assert!(asks(&bench.sync(other, 4, 1)));
     }
@@ -208,7 +215,7 @@ mod tests {
         let mut bench = Bench::new();
         let first = bench.join(Dialect::Plain);
         bench.sync(first, 5, 0);
-        bench.0.too_big(first, 0);
+        bench.0.too_big(first, true, 0);
         let other = bench.join(Dialect::Plain);
         bench.sync(other, 1, 1);
         bench.say(other, &Message::SyncStep2(&letter(0)), 1);
@@ -217,14 +224,26 @@ mod tests {
     }
 
     #[test]
+    fn among_several_documents_an_offer_has_to_end_two_connections() {
+        let mut bench = Bench::new();
+        for _ in 0..2 {
+            let peer = bench.join(Dialect::Plain);
+            assert!(asks(&bench.sync(peer, 5, 0)));
+            assert!(bench.0.too_big(peer, false, 0));
+        }
+        let peer = bench.join(Dialect::Plain);
+        assert!(!asks(&bench.sync(peer, 5, 0)));
+    }
+
+    #[test]
     fn a_message_after_the_sync_step_2_blames_no_sync() {
         let mut bench = Bench::new();
         let first = bench.join(Dialect::Plain);
         bench.sync(first, 1, 0);
         bench.say(first, &Message::SyncStep2(&letter(0)), 0);
-        assert!(!bench.0.too_big(first, 0));
+        assert!(!bench.0.too_big(first, true, 0));
         bench.say(first, &Message::Update(&letter(1)), 0);
-        assert!(!bench.0.too_big(first, 0));
+        assert!(!bench.0.too_big(first, true, 0));
     }
 
     #[test]
@@ -233,7 +252,7 @@ mod tests {
         for clock in 1..100 {
             let peer = bench.join(Dialect::Plain);
             bench.sync(peer, clock, 0);
-            bench.0.too_big(peer, 0);
+            bench.0.too_big(peer, true, 0);
             bench.0.detach(peer, 0, &mut Vec::new());
         }
         assert!(bench.0.too_big.len() <= REMEMBERED);
