@@ -292,7 +292,7 @@ impl Session {
         let task = task.take();
         self.busy_since_ms = None;
         if std::mem::take(&mut self.forsaken) {
-            return self.forsake(task, now_ms, fx);
+            return self.forsake(task.as_ref(), now_ms, fx);
         }
         self.body = match done.replica {
             Some(replica) => Body::Live(replica),
@@ -313,9 +313,9 @@ impl Session {
     }
 
     /// Drops a document that came back from the pool after the store had failed, and what was done with it.
-    fn forsake(&mut self, task: Option<Task>, now_ms: u64, fx: &mut Vec<Effect>) {
+    fn forsake(&mut self, task: Option<&Task>, now_ms: u64, fx: &mut Vec<Effect>) {
         self.body = Body::Cold;
-        if let (Some(Task::Take(take)), Some(reason)) = (&task, self.store_failure.clone()) {
+        if let (Some(Task::Take(take)), Some(reason)) = (task, self.store_failure.clone()) {
             self.refuse(take, "store", &format!("the server cannot save: {reason}"), fx);
         }
         self.drain(now_ms, fx);

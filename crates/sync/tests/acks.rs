@@ -121,7 +121,11 @@ fn a_y_sweet_version_is_held_until_everything_before_it_is_durable() {
     bench.step1(peer, Ysweet, &holds(1, 1));
     bench.told(peer);
     bench.version(peer, 3);
-    assert_eq!(bench.told(peer), [alive.clone()], "some frame has to come, no version is saved yet");
+    assert_eq!(
+        bench.told(peer),
+        std::slice::from_ref(&alive),
+        "some frame has to come, no version is saved yet"
+    );
     bench.step2(peer, Ysweet, &typed(1, 0, "a"));
     assert!(bench.told(peer).is_empty());
     bench.commit();

@@ -269,7 +269,7 @@ impl Checks {
                     }
                 }
                 (Err(error), _) => {
-                    self.fail(Check::Store, format!("unreadable after a failed write: {error}"))
+                    self.fail(Check::Store, format!("unreadable after a failed write: {error}"));
                 }
                 (Ok(_), None) => {}
             }

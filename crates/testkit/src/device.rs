@@ -43,6 +43,8 @@ pub(crate) struct Device {
     pub(crate) indicator: Indicator,
     /// The edits that the indicator speaks for.
     pub(crate) covered: Ids,
+    /// It has edits of its own, from whatever life of its page.
+    pub(crate) edited: bool,
     /// What the indicator says was not checked since it last said "not saved" or an edit was made.
     pub(crate) unchecked: bool,
     /// A deletion was made while its SyncStep1 was unanswered: the server cannot tell whether it was counted.
@@ -86,6 +88,7 @@ impl Device {
             link: Link::Offline,
             indicator: Indicator::new(family),
             covered: Ids::default(),
+            edited: false,
             unchecked: true,
             ambiguous: false,
             syncs: 0,
@@ -135,9 +138,7 @@ impl Device {
                 }
                 8 => {
                     let key = format!("k{}", rng.below(3));
-                    if self.map.remove(&mut txn, &key).is_none() {
-                        return None;
-                    }
+                    self.map.remove(&mut txn, &key)?;
                 }
                 _ => {
                     let long = "x".repeat(if rng.chance(60) { 400 } else { 1 });
@@ -190,6 +191,7 @@ impl Device {
         let ids = Ids::of_update(&update).ok().filter(|ids| !ids.is_empty())?;
         self.covered.add(&ids);
         self.unchecked = true;
+        self.edited = true;
         self.indicator.edited(&ids);
         let open = matches!(self.link, Link::Open(_));
         let frame = self.frame().number(0).number(2).bytes(&update).end();

@@ -235,7 +235,7 @@ impl Server {
             Later::Pool { document, epoch, job } => {
                 let done = job.run();
                 self.with(document, epoch, now_ms, checks, |session, now_ms, fx| {
-                    session.worked(done, now_ms, fx)
+                    session.worked(done, now_ms, fx);
                 });
             }
             Later::Tick { document, epoch } => {
@@ -327,7 +327,7 @@ impl Server {
                     self.append(document, entry);
                 }
                 Effect::Checkpoint(checkpoint) => {
-                    self.queue.push_back(Command::Checkpoint(document, checkpoint))
+                    self.queue.push_back(Command::Checkpoint(document, checkpoint));
                 }
                 Effect::SaveSide(side) => self.queue.push_back(Command::Side(document, side)),
                 Effect::Load => {
@@ -358,7 +358,7 @@ impl Server {
         if let Some(sequence) = ack_now {
             let epoch = self.slots.get(&document).map_or(0, |slot| slot.epoch);
             self.with(document, epoch, now_ms, checks, |session, now_ms, fx| {
-                session.durable(sequence, now_ms, fx)
+                session.durable(sequence, now_ms, fx);
             });
         }
         self.hurry();
@@ -426,10 +426,10 @@ impl Server {
                 self.acts.push(Act::Send(conn, frame.clone()));
             }
             (Some(Bug::ResyncKeepsAcks), Message::Update(_)) => guest.counted += 1,
-            (Some(Bug::ResyncKeepsAcks), Message::SyncStep1(_)) => {
-                if std::mem::replace(&mut guest.synced, true) {
-                    guest.surplus += std::mem::take(&mut guest.counted);
-                }
+            (Some(Bug::ResyncKeepsAcks), Message::SyncStep1(_))
+                if std::mem::replace(&mut guest.synced, true) =>
+            {
+                guest.surplus += std::mem::take(&mut guest.counted);
             }
             _ => {}
         }

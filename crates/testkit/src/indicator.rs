@@ -96,10 +96,8 @@ impl Indicator {
                 }
             }
             (Self::Version { acked, .. }, Said::Version(version)) => *acked = (*acked).max(Some(*version)),
-            (Self::Count { unsynced, clamps, .. }, Said::Status(true)) => {
-                if *unsynced > 0 || !*clamps {
-                    *unsynced -= 1;
-                }
+            (Self::Count { unsynced, clamps, .. }, Said::Status(true)) if (*unsynced > 0 || !*clamps) => {
+                *unsynced -= 1;
             }
             _ => {}
         }

@@ -36,7 +36,7 @@ impl World {
         for (name, device) in self.devices.iter().enumerate() {
             let Link::Open(conn) = device.link else { return Err(format!("device {name} is offline")) };
             let Some(facts) = self.checks.durable(&server.store, device.document) else { continue };
-            if !device.writes && !device.covered.is_empty() {
+            if !device.writes && device.edited {
                 if let Some(lacks) = facts.ids.missing_from(&Ids::of_doc(&device.doc)) {
                     return Err(format!("reader {name} ({:?}) lacks {lacks}", device.family));
                 }

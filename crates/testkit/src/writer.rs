@@ -117,7 +117,7 @@ impl Server {
         for (document, sequence) in durable {
             let Some(epoch) = self.slots.get(&document).map(|slot| slot.epoch) else { continue };
             self.with(document, epoch, now_ms, checks, |session, now_ms, fx| {
-                session.durable(sequence, now_ms, fx)
+                session.durable(sequence, now_ms, fx);
             });
         }
         if self.bug == Some(Bug::ResyncKeepsAcks) {
