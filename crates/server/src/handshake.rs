@@ -165,9 +165,9 @@ fn parse_path(path: &str) -> Result<Path, Rejection> {
 fn split_halves(rest: &str) -> Option<&str> {
     const BETWEEN: &str = "/ws/";
     let half = rest.len().checked_sub(BETWEEN.len())? / 2;
-    let (first, other) = (rest.get(..half)?, rest.get(half..)?);
-    let second = other.strip_prefix(BETWEEN)?;
-    if first == second {
+    if let (Some(first), Some(other)) = (rest.get(..half), rest.get(half..))
+        && other.strip_prefix(BETWEEN) == Some(first)
+    {
         return Some(first);
     }
     // The halves may be encoded differently: then it is the first place where they decode to the same.
