@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use syncline_protocol::frame::{self, EMPTY_AWARENESS, Reply};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::{Instant, sleep_until, timeout},
 };
 use tokio_tungstenite::{
@@ -27,6 +27,11 @@ use crate::{
 const FRAMES_AT_ONCE: usize = 64;
 /// Pings and pongs in one ping interval before the peer is closed.
 const CONTROL_FRAMES: u32 = 200;
+
+/// What a close frame holds beside its code.
+const REASON_BYTES: usize = 123;
+/// A closed connection is kept until its peer has read why, at most this long.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// A socket over which any byte stream may run.
 pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -103,9 +108,23 @@ impl<S: Wire> Connection<S> {
         tracing::debug!(code, reason, speaks = ?self.attachments.speaks(), "connection ended");
         if closing != Closing::Gone {
             self.app.metrics.closed(code);
-            let close = CloseFrame { code: code.into(), reason: reason.into() };
-            // The peer may be gone or not read: it has a second to take the code.
-            let _ = timeout(Duration::from_secs(1), self.socket.close(Some(close))).await;
+            let close = CloseFrame { code: code.into(), reason: clip(reason).into() };
+            // The peer may be gone or not read: it has this long to take the code.
+            let _ = timeout(LINGER, self.say_goodbye(close)).await;
+        }
+    }
+
+    /// Sends the close frame, and lets the peer see it: a socket that is closed over unread bytes is reset, and the
+    /// reset overtakes the code on its way to a peer that is still sending.
+    async fn say_goodbye(&mut self, close: CloseFrame) {
+        if self.socket.close(Some(close)).await.is_err() {
+            // After some faults the WebSocket writes nothing more; the rest holds all the same.
+            tracing::trace!("no close frame was sent");
+        }
+        let wire = self.socket.get_mut();
+        let mut dropped = vec![0; 4 << 10];
+        if wire.shutdown().await.is_ok() {
+            while matches!(wire.read(&mut dropped).await, Ok(1..)) {}
         }
     }
 
@@ -288,6 +307,11 @@ fn ping_interval(app: &App) -> Duration {
     Duration::from_millis(base + fastrand::u64(0..=base / 2))
 }
 
+/// Cuts a reason to what fits in a close frame; a longer one could not be sent at all.
+fn clip(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(REASON_BYTES)]
+}
+
 fn fault(error: &Error) -> Closing {
     match error {
         Error::Capacity(error) => Closing::TooBig(format!("{error}: send less at once, or upload over HTTP")),
@@ -301,5 +325,17 @@ pub(crate) fn keep_alive_frame(family: &Family, address: Option<&str>) -> Bytes 
     match family {
         Family::Hocuspocus { pings: true } => frame::encode(address, &Reply::Ping),
         _ => frame::encode(address, &Reply::Awareness(EMPTY_AWARENESS)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_cut_to_what_a_close_frame_holds() {
+        assert_eq!(clip("too big"), "too big");
+        let long = "\u{fc}".repeat(100);
+        assert_eq!(clip(&long), "\u{fc}".repeat(61));
     }
 }
