@@ -40,7 +40,8 @@ pub fn fold(stored: &Stored) -> Result<Checkpoint, LoadError> {
     })
 }
 
-/// Keeps the pending entries that hold something the document does not have.
+/// Keeps the pending entries that hold something the document does not have. One that the checker refuses, now that more
+/// is known, is kept too: it harms nobody where it is, and the document must not depend on it.
 ///
 /// # Errors
 /// [`LoadError`] where yrs fails on one.
@@ -50,10 +51,9 @@ pub fn still_pending(
 ) -> Result<Vec<Entry>, LoadError> {
     let limits = Limits::stored();
     let mut kept = Vec::new();
-    for (index, entry) in entries.into_iter().enumerate() {
+    for entry in entries {
         match replica.judge(&entry.bytes, &limits) {
-            Err(refusal) => return Err(LoadError::Refused { index, refusal }),
-            Ok(Verdict::Gap(_)) => kept.push(entry),
+            Err(_) | Ok(Verdict::Gap(_)) => kept.push(entry),
             Ok(Verdict::Whole(checked)) => {
                 if !replica.holds(&checked, &entry.bytes)? {
                     kept.push(entry);
@@ -62,4 +62,31 @@ pub fn still_pending(
         }
     }
     Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use syncline_protocol::names::DocumentName;
+
+    use super::*;
+    use crate::record::Origin;
+
+    #[test]
+    fn a_pending_entry_that_is_refused_by_now_does_not_spoil_the_document() {
+        let entry = |sequence, kind, bytes: &'static [u8]| Entry {
+            document: DocumentName::parse("ada/notes").expect("a good name"),
+            sequence,
+            kind,
+            origin: Origin { user: None, device: None, at_ms: 0 },
+            bytes: Bytes::from_static(bytes),
+        };
+        // It wants to be between two characters that turned out to be in different texts.
+        let between = entry(1, EntryKind::Pending, &[1, 1, 2, 0, 0xc4, 1, 0, 1, 1, 1, b'z', 0]);
+        let texts =
+            entry(2, EntryKind::Update, &[1, 2, 1, 0, 4, 1, 1, b'a', 1, b'x', 4, 1, 1, b'b', 1, b'y', 0]);
+        let stored = Stored { tail: vec![between.clone(), texts], sequence: 2, ..Stored::default() };
+        let checkpoint = fold(&stored).expect("a checkpoint");
+        assert_eq!(checkpoint.pending, [between]);
+    }
 }
