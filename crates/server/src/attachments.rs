@@ -5,9 +5,7 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use syncline_protocol::{
-    frame::{
-        Address, Dialect, HocuspocusFrame, Message, Reply, decode_hocuspocus, decode_plain, encode,
-    },
+    frame::{Address, Dialect, HocuspocusFrame, Message, Reply, decode_hocuspocus, decode_plain, encode},
     names::DocumentName,
 };
 use syncline_sync::{Access, Join, PeerId};
@@ -69,7 +67,10 @@ struct Joined {
 #[derive(Debug)]
 enum Attachment {
     /// Its token has not come; what came before it waits.
-    Waiting { frames: Vec<Bytes>, since: Instant },
+    Waiting {
+        frames: Vec<Bytes>,
+        since: Instant,
+    },
     Joined(Joined),
     Denied,
 }
@@ -195,11 +196,7 @@ impl Attachments {
             None if self.visitor.principal.is_ok() => {
                 // Version 2 sends no Auth where it has no token.
                 let principal = self.visitor.principal.clone();
-                if self.admit(&address, principal, false) {
-                    self.receive_addressed(frame)
-                } else {
-                    Ok(())
-                }
+                if self.admit(&address, &principal, false) { self.receive_addressed(frame) } else { Ok(()) }
             }
             None => {
                 let waiting = Attachment::Waiting { frames: vec![frame.clone()], since: Instant::now() };
@@ -234,16 +231,16 @@ impl Attachments {
         };
         self.waiting_frames = self.waiting_frames.saturating_sub(waiting.len());
         self.waiting_bytes = self.waiting_bytes.saturating_sub(waiting.iter().map(Bytes::len).sum());
-        if !self.admit(address, principal, true) {
+        if !self.admit(address, &principal, true) {
             return Ok(());
         }
         waiting.iter().try_for_each(|frame| self.receive_addressed(frame))
     }
 
     /// Lets an address in, or says why not. `answer` says that the client waits for the word.
-    fn admit(&mut self, address: &Address<'_>, principal: Result<Principal, Denied>, answer: bool) -> bool {
+    fn admit(&mut self, address: &Address<'_>, principal: &Result<Principal, Denied>, answer: bool) -> bool {
         let rights = match DocumentName::parse(address.document) {
-            Ok(name) => rights(&principal, &name).map(|(principal, access)| (name, principal, access)),
+            Ok(name) => rights(principal, &name).map(|(principal, access)| (name, principal, access)),
             Err(error) => Err(Closing::Forbidden(error.to_string())),
         };
         let (name, principal, access) = match rights {
@@ -281,7 +278,9 @@ impl Attachments {
     fn deny(&mut self, raw: &str, reason: &str) {
         self.app.metrics.refused("access");
         self.outbound.push(encode(Some(raw), &Reply::Denied(reason)));
-        if self.addresses.len() < self.app.config.limits.documents_per_connection || self.addresses.contains_key(raw) {
+        if self.addresses.len() < self.app.config.limits.documents_per_connection
+            || self.addresses.contains_key(raw)
+        {
             match self.addresses.insert(raw.into(), Attachment::Denied) {
                 Some(Attachment::Joined(joined)) => joined.document.detach(joined.peer),
                 Some(Attachment::Waiting { frames, .. }) => {
@@ -404,7 +403,7 @@ impl Attachments {
         joined.sort_unstable_by_key(|joined| joined.step1);
         let alone = joined.len() == 1;
         for Joined { document, peer, .. } in joined {
-            if document.enter(|session, now, _| session.too_big(*peer, alone, now)) {
+            if document.enter(|session, now, _| session.too_big(*peer, alone, now)).unwrap_or(false) {
                 return;
             }
         }
@@ -436,13 +435,18 @@ impl Visitor {
     }
 }
 
-fn rights(principal: &Result<Principal, Denied>, name: &DocumentName) -> Result<(Principal, Access), Closing> {
+fn rights(
+    principal: &Result<Principal, Denied>,
+    name: &DocumentName,
+) -> Result<(Principal, Access), Closing> {
     let principal = principal.clone().map_err(|denied| Closing::Unauthorized(denied.to_string()))?;
     let access = match principal.access(name) {
         DocumentAccess::Write => Access::Write,
         DocumentAccess::Read => Access::Read,
         DocumentAccess::None => {
-            return Err(Closing::Forbidden("this token does not open this document: ask for a grant".to_owned()));
+            return Err(Closing::Forbidden(
+                "this token does not open this document: ask for a grant".to_owned(),
+            ));
         }
     };
     Ok((principal, access))

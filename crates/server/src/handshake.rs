@@ -105,12 +105,20 @@ pub(crate) fn judge<B>(
 fn upgrade_key<B>(request: &Request<B>) -> Result<String, Rejection> {
     let has = |name: header::HeaderName, token: &str| {
         let values = request.headers().get_all(name);
-        values.iter().filter_map(|value| value.to_str().ok()).any(|value| {
-            value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token))
-        })
+        values
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
     };
-    if request.method() != http::Method::GET || !has(header::UPGRADE, "websocket") || !has(header::CONNECTION, "upgrade") {
-        return Err(reject(StatusCode::UPGRADE_REQUIRED, "websocket_only", "this path speaks WebSocket only"));
+    if request.method() != http::Method::GET
+        || !has(header::UPGRADE, "websocket")
+        || !has(header::CONNECTION, "upgrade")
+    {
+        return Err(reject(
+            StatusCode::UPGRADE_REQUIRED,
+            "websocket_only",
+            "this path speaks WebSocket only",
+        ));
     }
     if !has(header::SEC_WEBSOCKET_VERSION, "13") {
         return Err(reject(StatusCode::UPGRADE_REQUIRED, "websocket_version", "use WebSocket version 13"));
@@ -137,14 +145,19 @@ fn check_origin(config: &Config, headers: &HeaderMap) -> Result<(), Rejection> {
     if origin != "null" && (same || listed || local) {
         return Ok(());
     }
-    Err(reject(StatusCode::FORBIDDEN, "origin", "this origin is not allowed: start the server with --allow-origin"))
+    Err(reject(
+        StatusCode::FORBIDDEN,
+        "origin",
+        "this origin is not allowed: start the server with --allow-origin",
+    ))
 }
 
 fn parse_path(path: &str) -> Result<Path, Rejection> {
     let name = |encoded: &str| {
         let decoded = percent_decode_str(encoded).decode_utf8();
-        let decoded = decoded
-            .map_err(|_| reject(StatusCode::BAD_REQUEST, "document_name", "the document's name is not UTF-8"))?;
+        let decoded = decoded.map_err(|_| {
+            reject(StatusCode::BAD_REQUEST, "document_name", "the document's name is not UTF-8")
+        })?;
         DocumentName::parse(&decoded)
             .map_err(|error| reject(StatusCode::BAD_REQUEST, "document_name", error.to_string()))
     };
@@ -265,7 +278,8 @@ mod tests {
 
     #[test]
     fn a_device_outside_the_rules_is_no_device() {
-        let query = Query::parse(&"/sync?device=a.b&deviceName=Ada%27s+phone&status=1".parse().expect("a uri"));
+        let query =
+            Query::parse(&"/sync?device=a.b&deviceName=Ada%27s+phone&status=1".parse().expect("a uri"));
         assert_eq!(query.device, None);
         assert_eq!(query.device_name.as_deref(), Some("Ada's phone"));
         assert!(query.status);

@@ -68,6 +68,8 @@ impl From<Ending> for Closing {
 struct Queue {
     frames: VecDeque<Bytes>,
     bytes: usize,
+    /// The largest frame in it.
+    largest: usize,
     closing: Option<Closing>,
 }
 
@@ -80,8 +82,8 @@ pub struct Outbound {
 }
 
 impl Outbound {
-    /// Makes an empty queue. At `limit` bytes the next frame closes the socket, so the queue holds at most that
-    /// and one frame.
+    /// Makes an empty queue. At `limit` bytes beside its largest frame the next frame closes the socket: the
+    /// document that a client asked for may be larger than what a slow reader is allowed.
     pub fn new(limit: usize) -> Self {
         Self { queue: Mutex::default(), wake: Notify::new(), limit }
     }
@@ -92,12 +94,13 @@ impl Outbound {
         if queue.closing.is_some() {
             return;
         }
-        if queue.bytes >= self.limit {
+        if queue.bytes - queue.largest >= self.limit {
             queue.closing = Some(Closing::Resync);
             queue.frames.clear();
-            queue.bytes = 0;
+            (queue.bytes, queue.largest) = (0, 0);
         } else {
             queue.bytes += frame.len();
+            queue.largest = queue.largest.max(frame.len());
             queue.frames.push_back(frame);
             if queue.frames.len() > 1 {
                 // The task was woken for the first one already.
@@ -118,7 +121,7 @@ impl Outbound {
     pub fn take(&self, frames: &mut VecDeque<Bytes>) -> Option<Closing> {
         let mut queue = self.queue.lock();
         std::mem::swap(&mut queue.frames, frames);
-        queue.bytes = 0;
+        (queue.bytes, queue.largest) = (0, 0);
         queue.closing.clone()
     }
 
@@ -146,13 +149,25 @@ mod tests {
     #[test]
     fn a_full_queue_closes_with_resync_and_drops_nothing_in_silence() {
         let outbound = Outbound::new(4);
-        outbound.push(Bytes::from_static(b"abc"));
-        outbound.push(Bytes::from_static(b"def"));
-        assert!(!outbound.is_closing(), "one frame may go over");
+        for frame in [&b"abc"[..], b"def", b"g"] {
+            outbound.push(Bytes::from_static(frame));
+            assert!(!outbound.is_closing(), "the largest frame does not count");
+        }
         outbound.push(Bytes::from_static(b"g"));
         let mut frames = VecDeque::new();
         assert_eq!(outbound.take(&mut frames), Some(Closing::Resync));
         assert!(frames.is_empty());
+    }
+
+    #[test]
+    fn a_document_over_the_limit_passes_with_what_follows_it() {
+        let outbound = Outbound::new(4);
+        for frame in [&b"a whole document"[..], b"ab", b"c"] {
+            outbound.push(Bytes::from_static(frame));
+        }
+        let mut frames = VecDeque::new();
+        assert_eq!(outbound.take(&mut frames), None);
+        assert_eq!(frames.len(), 3);
     }
 
     #[test]
@@ -165,7 +180,13 @@ mod tests {
 
     #[test]
     fn every_reason_fits_a_close_frame() {
-        let all = [Closing::Restarting, Closing::Resync, Closing::TokenExpired, Closing::Timeout("t"), Closing::Gone];
+        let all = [
+            Closing::Restarting,
+            Closing::Resync,
+            Closing::TokenExpired,
+            Closing::Timeout("t"),
+            Closing::Gone,
+        ];
         assert!(all.iter().all(|closing| closing.code().1.len() <= 123));
     }
 }

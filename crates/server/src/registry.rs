@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -103,6 +104,8 @@ struct Inner {
     effects: Vec<Effect>,
     /// It was taken out of the registry: a new handle serves the name now.
     retired: bool,
+    /// Counts the sessions that a panic ended here: answers meant for an earlier one are dropped.
+    epoch: u64,
 }
 
 impl Document {
@@ -118,6 +121,7 @@ impl Document {
                 next_edit: 0,
                 effects: Vec::new(),
                 retired: false,
+                epoch: 0,
             }),
             next_tick_ms: AtomicU64::new(NEVER),
             durable: AtomicU64::new(0),
@@ -147,9 +151,18 @@ impl Document {
         }
     }
 
-    /// Runs a call on the session and carries out its effects.
-    pub fn enter<R>(&self, call: impl FnOnce(&mut Session, u64, &mut Vec<Effect>) -> R) -> R {
+    /// Runs a call on the session and carries out its effects. `None` where it panicked: the session is ended
+    /// then, its connections are closed and come back to a fresh one.
+    pub fn enter<R>(&self, call: impl FnOnce(&mut Session, u64, &mut Vec<Effect>) -> R) -> Option<R> {
         self.carry_out(&mut self.inner.lock(), call)
+    }
+
+    /// As [`Document::enter`], for an answer to the session of that epoch.
+    fn enter_epoch(&self, epoch: u64, call: impl FnOnce(&mut Session, u64, &mut Vec<Effect>)) {
+        let mut inner = self.inner.lock();
+        if inner.epoch == epoch {
+            self.carry_out(&mut inner, call);
+        }
     }
 
     fn attach(&self, join: Join, outbound: &Arc<Outbound>) -> Option<PeerId> {
@@ -157,7 +170,7 @@ impl Document {
         if inner.retired {
             return None;
         }
-        let peer = self.carry_out(&mut inner, |session, now, _| session.attach(join, now));
+        let peer = self.carry_out(&mut inner, |session, now, _| session.attach(join, now))?;
         let index = peer.index as usize;
         if inner.links.len() <= index {
             inner.links.resize(index + 1, None);
@@ -183,10 +196,14 @@ impl Document {
         &self,
         inner: &mut Inner,
         call: impl FnOnce(&mut Session, u64, &mut Vec<Effect>) -> R,
-    ) -> R {
+    ) -> Option<R> {
         let now = now_ms();
         let mut effects = std::mem::take(&mut inner.effects);
-        let result = call(&mut inner.session, now, &mut effects);
+        let called = catch_unwind(AssertUnwindSafe(|| call(&mut inner.session, now, &mut effects)));
+        let Ok(result) = called else {
+            self.end_session(inner);
+            return None;
+        };
         for effect in effects.drain(..) {
             self.perform(inner, effect);
         }
@@ -197,7 +214,24 @@ impl Document {
         }
         let tick = inner.session.next_tick_ms().unwrap_or(NEVER);
         self.next_tick_ms.store(tick, Ordering::Relaxed);
-        result
+        Some(result)
+    }
+
+    /// Ends a session in which something panicked, a broken invariant: what it had not saved is still on its
+    /// devices, which are closed and sync with a fresh session. The server goes on.
+    fn end_session(&self, inner: &mut Inner) {
+        tracing::error!(document = %self.name, "a session panicked and is ended");
+        self.engine.metrics.panicked();
+        inner.epoch += 1;
+        inner.session = inner.session.successor(now_ms());
+        inner.edits.clear();
+        for link in inner.links.drain(..).flatten() {
+            link.close(Closing::TryLater("this document's session ended: reconnect".to_owned()));
+        }
+        if let Some(reason) = self.engine.failure.get() {
+            inner.session.store_failed(reason, now_ms(), &mut Vec::new());
+        }
+        self.next_tick_ms.store(NEVER, Ordering::Relaxed);
     }
 
     fn perform(&self, inner: &mut Inner, effect: Effect) {
@@ -226,15 +260,18 @@ impl Document {
                         tracing::warn!(document = %name, %error, "checkpoint not written");
                     }
                 };
+                self.engine.metrics.folded();
                 self.engine.journal.checkpoint(self.name.clone(), checkpoint, Box::new(reply));
             }
             Effect::SaveSide(side) => self.engine.journal.side(self.name.clone(), side),
-            Effect::Load => self.load(),
+            Effect::Load => self.load(inner.epoch),
             Effect::Work(job) => {
-                let Some(me) = self.me.upgrade() else { return };
+                let (Some(me), epoch) = (self.me.upgrade(), inner.epoch) else { return };
                 self.engine.runtime.spawn_blocking(move || {
-                    let done = job.run();
-                    me.enter(|session, now, fx| session.worked(done, now, fx));
+                    match catch_unwind(AssertUnwindSafe(|| job.run())) {
+                        Ok(done) => me.enter_epoch(epoch, |session, now, fx| session.worked(done, now, fx)),
+                        Err(_) => me.end_session(&mut me.inner.lock()),
+                    }
                 });
             }
             Effect::Accepted(bytes) => self.engine.metrics.update_in(bytes),
@@ -256,7 +293,7 @@ impl Document {
         }
     }
 
-    fn load(&self) {
+    fn load(&self, epoch: u64) {
         let Some(me) = self.me.upgrade() else { return };
         self.engine.metrics.loaded();
         let runtime = self.engine.runtime.clone();
@@ -266,8 +303,9 @@ impl Document {
                 let outcome = outcome.map_err(|error| error.to_string());
                 if let Err(reason) = &outcome {
                     tracing::error!(document = %me.name, reason, "document cannot be loaded");
+                    me.engine.metrics.load_failed();
                 }
-                me.enter(|session, now, fx| session.loaded(outcome, now, fx));
+                me.enter_epoch(epoch, |session, now, fx| session.loaded(outcome, now, fx));
             });
         };
         self.engine.journal.load(self.name.clone(), Box::new(reply));
@@ -322,7 +360,12 @@ impl Registry {
     }
 
     /// Attaches a connection to a document. Concurrent first openers get the same handle, and await one load.
-    pub fn attach(&self, name: &DocumentName, join: &Join, outbound: &Arc<Outbound>) -> (Arc<Document>, PeerId) {
+    pub fn attach(
+        &self,
+        name: &DocumentName,
+        join: &Join,
+        outbound: &Arc<Outbound>,
+    ) -> (Arc<Document>, PeerId) {
         loop {
             let document = self.document(name);
             if let Some(peer) = document.attach(join.clone(), outbound) {
@@ -335,7 +378,12 @@ impl Registry {
     ///
     /// # Errors
     /// [`SubmitError`] says whether to try again.
-    pub async fn submit(&self, name: &DocumentName, update: Bytes, origin: Origin) -> Result<(), SubmitError> {
+    pub async fn submit(
+        &self,
+        name: &DocumentName,
+        update: Bytes,
+        origin: Origin,
+    ) -> Result<(), SubmitError> {
         let told = loop {
             if let Some(told) = self.document(name).submit(update.clone(), origin.clone()) {
                 break told;
@@ -361,7 +409,7 @@ impl Registry {
     /// Says whether a document is in memory, and then has its session fold it: the background folds the others.
     pub fn fold_if_open(&self, name: &DocumentName) -> bool {
         let document = self.shard(name).lock().get(name).cloned();
-        document.is_some_and(|document| document.enter(|session, _, _| session.fold_soon()))
+        document.and_then(|document| document.enter(|session, _, _| session.fold_soon())).unwrap_or(false)
     }
 
     /// Returns how many documents were in memory at the last tick.
@@ -377,7 +425,12 @@ impl Registry {
             for document in documents {
                 census.handles += 1;
                 if document.next_tick_ms.load(Ordering::Relaxed) <= now {
-                    document.enter(|session, now, fx| session.tick(now, fx));
+                    let evicted = document.enter(|session, now, fx| {
+                        let was_open = session.is_open();
+                        session.tick(now, fx);
+                        was_open && !session.is_open()
+                    });
+                    self.engine.metrics.evicted(u64::from(evicted.unwrap_or(false)));
                 }
                 let mut inner = document.inner.lock();
                 census.open += usize::from(inner.session.is_open());

@@ -2,11 +2,11 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use syncline_store::{
     CommitReport, Store, StoreError, Writer,
     fold::{FoldOptions, Folder, Folding},
 };
-use parking_lot::Mutex;
 use tokio::{net::TcpListener, sync::mpsc, time::interval};
 
 use crate::{
@@ -63,7 +63,8 @@ pub async fn serve(config: Config, ready: impl FnOnce(&str)) -> Result<(), Serve
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|error| ServeError::Listen { address: config.listen, error })?;
-    let local = listener.local_addr().map_err(|error| ServeError::Listen { address: config.listen, error })?;
+    let local =
+        listener.local_addr().map_err(|error| ServeError::Listen { address: config.listen, error })?;
     let app = App::new(config.clone(), auth, metrics.clone());
     let router = http::router(app.clone());
     let accepting = tokio::spawn(listener::accept(app.clone(), listener, tls, router));
@@ -104,7 +105,9 @@ async fn open_store(app: &Arc<App>) -> Result<tokio::task::JoinHandle<()>, Store
     let nudged = Arc::downgrade(app);
     let options = FoldOptions { bounds: app.config.limits.fold_bounds(), ..FoldOptions::default() };
     let folder = Folder::new(journal.clone(), options, move |name| {
-        nudged.upgrade().is_some_and(|app| app.engine().is_some_and(|engine| engine.registry.fold_if_open(name)))
+        nudged
+            .upgrade()
+            .is_some_and(|app| app.engine().is_some_and(|engine| engine.registry.fold_if_open(name)))
     });
     let settings = Arc::new(app.config.sync_settings());
     let engine = Engine::new(journal, app.metrics.clone(), settings, tokio::runtime::Handle::current());
@@ -127,7 +130,11 @@ async fn report(app: Arc<App>, mut reports: mpsc::Receiver<CommitReport<Arc<Docu
             }
             Err(error) => {
                 let reason = error.to_string();
-                tracing::error!(reason, entries = report.tags.len(), "commit failed: edits are refused from now on");
+                tracing::error!(
+                    reason,
+                    entries = report.tags.len(),
+                    "commit failed: edits are refused from now on"
+                );
                 app.metrics.commit_failed();
                 let Some(engine) = app.engine() else { continue };
                 engine.registry.fail(&reason);
@@ -176,7 +183,9 @@ async fn shut_down(app: &Arc<App>, reporting: tokio::task::JoinHandle<()>) -> Re
         let Some(engine) = app.engine() else { return Ok(()) };
         // Documents that are being loaded or on the pool finish first: what was received is applied.
         let mut polls = interval(Duration::from_millis(5));
-        while engine.registry.all().iter().any(|document| document.enter(|session, _, _| session.busy_since_ms().is_some())) {
+        while engine.registry.all().iter().any(|document| {
+            document.enter(|session, _, _| session.busy_since_ms().is_some()).unwrap_or(false)
+        }) {
             polls.tick().await;
         }
         for document in engine.registry.all() {

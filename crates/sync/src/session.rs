@@ -135,6 +135,14 @@ impl Session {
         }
     }
 
+    /// Opens the document anew after a panic in this session, without its connections. Their names are not given
+    /// out again.
+    pub fn successor(&self, now_ms: u64) -> Self {
+        let mut next = Self::new(self.name.clone(), self.settings.clone(), now_ms);
+        next.generation = self.generation;
+        next
+    }
+
     /// Returns the document's name.
     pub fn name(&self) -> &DocumentName {
         &self.name
@@ -314,7 +322,7 @@ impl Session {
 
     /// Drops a document that came back from the pool after the store had failed, and what was done with it.
     fn forsake(&mut self, task: Option<&Task>, now_ms: u64, fx: &mut Vec<Effect>) {
-        self.body = Body::Cold;
+        self.forget_unsaved();
         if let (Some(Task::Take(take)), Some(reason)) = (task, self.store_failure.clone()) {
             self.refuse(take, "store", &format!("the server cannot save: {reason}"), fx);
         }
@@ -381,10 +389,16 @@ impl Session {
             Body::Away(_) => self.forsaken = true,
             Body::Loading => {}
             _ => {
-                self.body = Body::Cold;
+                self.forget_unsaved();
                 self.drain(now_ms, fx);
             }
         }
+    }
+
+    /// Goes back to what is on disk: what was applied beyond it will never be durable, and nobody may wait for it.
+    fn forget_unsaved(&mut self) {
+        self.body = Body::Cold;
+        self.applied = self.durable;
     }
 
     /// Returns how long the document has been loading or busy, for the watchdog.
