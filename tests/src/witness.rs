@@ -14,8 +14,8 @@ use syncline_protocol::{
 };
 use tokio::time::{Instant, timeout_at};
 use yrs::{
-    ClientID, Doc, GetString, Map, MapRef, OffsetKind, Options, ReadTxn, StateVector, Text, TextRef, Transact,
-    TransactionMut, Update,
+    ClientID, Doc, GetString, Map, MapRef, OffsetKind, Options, ReadTxn, StateVector, Text, TextRef,
+    Transact, TransactionMut, Update,
     updates::{decoder::Decode, encoder::Encode},
 };
 
@@ -234,7 +234,8 @@ impl Witness {
                 self.apply(update)?;
             }
             Event::Update(update) => {
-                if self.dialect == Dialect::Plain && self.owed.front().is_some_and(|owed| owed.echo == *update)
+                if self.dialect == Dialect::Plain
+                    && self.owed.front().is_some_and(|owed| owed.echo == *update)
                 {
                     self.settled();
                 }
@@ -254,7 +255,11 @@ impl Witness {
             }
             Event::Denied(reason) => self.reasons.push(reason.clone()),
             Event::Closed(code, reason) => return Err(Ended(*code, reason.clone()).into()),
-            Event::Awareness(_) | Event::AskToken | Event::Authenticated(_) | Event::Json(_) | Event::Ping => {}
+            Event::Awareness(_)
+            | Event::AskToken
+            | Event::Authenticated(_)
+            | Event::Json(_)
+            | Event::Ping => {}
         }
         Ok(event)
     }
@@ -374,6 +379,13 @@ pub struct Content {
     text: String,
     map: BTreeMap<String, String>,
     clocks: BTreeMap<u64, u32>,
+}
+
+impl Content {
+    /// Returns the next clock of each client.
+    pub fn clocks(&self) -> &BTreeMap<u64, u32> {
+        &self.clocks
+    }
 }
 
 /// Opens the socket that a family uses for a document; says nothing on it.

@@ -187,7 +187,8 @@ fn words(text: &str) -> HashSet<&str> {
 
 fn verify(server: &Server) -> Result<()> {
     let output = run(["verify".as_ref(), "--data".as_ref(), server.data().as_os_str()]);
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "verify: {said}");
     Ok(())
 }
@@ -201,7 +202,8 @@ fn seed() -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_edit_that_was_called_saved_is_lost_in_a_crash() -> Result<()> {
-    let rounds = std::env::var("SYNCLINE_CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(30);
+    let rounds =
+        std::env::var("SYNCLINE_CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(30);
     let mut rng = Rng::with_seed(seed());
     let folder = tempfile::tempdir()?;
     let mut server = limited::start(&folder, &["--open"], LIMITS)?;
@@ -218,14 +220,18 @@ async fn no_edit_that_was_called_saved_is_lost_in_a_crash() -> Result<()> {
         for (busy, _) in &gathered {
             let at = busy.name % DOCUMENTS;
             let checked = busy.check(&fresh[at], &words(&texts[at]));
-            checked.with_context(|| format!("round {round}, {:?} device {}", busy.device.dialect, busy.name))?;
+            checked
+                .with_context(|| format!("round {round}, {:?} device {}", busy.device.dialect, busy.name))?;
         }
         busy = gathered.into_iter().map(|(busy, _)| busy).collect();
     }
     let saved: u64 = busy.iter().map(|busy| busy.device.saved()).sum();
     let made: u64 = busy.iter().map(|busy| busy.device.made()).sum();
     eprintln!("{rounds} rounds, {made} edits, {saved} of them called saved");
-    ensure!(busy.iter().all(|busy| busy.device.saved() > 0), "a device was never told that anything is saved");
+    ensure!(
+        busy.iter().all(|busy| busy.device.saved() > 0),
+        "a device was never told that anything is saved"
+    );
     // What was not called saved is still on its device, and comes with the next sync.
     for busy in &mut busy {
         busy.device.sync(server.address()).await?;
