@@ -49,6 +49,18 @@ fn a_failed_store_acknowledges_nothing_and_refuses_edits() {
 }
 
 #[test]
+fn a_plain_device_reads_what_is_durable_after_the_store_failed() {
+    let mut bench = Bench::new(Settings::default());
+    let peer = bench.synced(Plain);
+    bench.update(peer, Plain, &typed(1, 0, "never saved"));
+    bench.call(|session, now_ms, fx| session.store_failed("the disk is full", now_ms, fx));
+    bench.call(|session, now_ms, fx| session.detach(peer, now_ms, fx));
+    let reader = bench.join(Plain, Access::Write);
+    bench.step1(reader, Plain, &[0]);
+    assert_eq!(bench.told(reader)[0], frame(Plain, &Reply::SyncStep2(&[0, 0])), "it waits for nothing");
+}
+
+#[test]
 fn what_was_on_the_pool_when_the_store_failed_is_shown_to_nobody() {
     let mut bench = Bench::new(Settings { heavy_document_bytes: 4, ..Settings::default() });
     let peer = bench.synced(Hocuspocus);
