@@ -17,6 +17,9 @@ pub struct Limits {
     /// What applying one update may cost, in bytes that yrs moves: [`Checked::work`](crate::known::Checked::work).
     /// A core moves about 10^10 of them in a second.
     pub work: u64,
+    /// What yrs may copy to join the blocks of one update that continue each other, in bytes. It joins them from the
+    /// last to the first and keeps every copy until it is done: 20,000 values in a row, 120 kB, would take 5 GB.
+    pub join_bytes: u64,
     /// How deep arrays and objects may be nested in one any-value or one JSON text: levels.
     pub any_depth: usize,
     /// How deep shared types may be nested, counted from the root: levels. Deeper nesting overflows yrs' stack.
@@ -38,6 +41,7 @@ impl Default for Limits {
             delete_ranges: 500_000,
             values: 8_000_000,
             work: 20_000_000_000,
+            join_bytes: 256 << 20,
             any_depth: 64,
             type_depth: 64,
             awareness_state_bytes: 4096,
@@ -58,6 +62,7 @@ impl Limits {
             delete_ranges: usize::MAX,
             values: usize::MAX,
             work: u64::MAX,
+            join_bytes: u64::MAX,
             state_vector_entries: usize::MAX,
             ..Self::default()
         }

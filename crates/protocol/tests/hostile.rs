@@ -240,6 +240,32 @@ fn inserts_at_one_spot_cost_what_they_cost() {
 }
 
 #[test]
+fn very_many_blocks_that_continue_each_other_are_too_much_work() {
+    // As many updates of one keystroke or one value each, merged without joining them. yrs takes gigabytes to join them.
+    let chain = |count: u64, content: &[u8]| {
+        let mut update = section(count);
+        for clock in 0..count {
+            if clock == 0 {
+                update.extend_from_slice(&[content[0], 1, 1, b'a']);
+            } else {
+                update.push(0x80 | content[0]);
+                id(&mut update, 1, clock - 1);
+            }
+            update.extend_from_slice(&content[1..]);
+        }
+        update.push(0);
+        update
+    };
+    let (character, value) = ([4, 1, b'x'].as_slice(), [8, 1, 126].as_slice());
+    whole(&chain(12_000, character));
+    whole(&chain(4_000, value));
+    assert_eq!(refusal(&chain(100_000, character)), Refusal::TooMuchWork);
+    assert_eq!(refusal(&chain(20_000, value)), Refusal::TooMuchWork);
+    // What yrs does not join may be as long as it likes: embeds.
+    whole(&chain(100_000, &[5, 1, b'1']));
+}
+
+#[test]
 fn large_first_syncs_pass() {
     // Ten megabytes of text.
     let mut text = section(1);

@@ -19,6 +19,10 @@ use crate::{
 const SLOT_BYTES: u64 = 24;
 /// What each level of waiting sections costs a block: yrs searches its stack for every one of them, and misses the cache.
 const WAIT_BYTES: u64 = 256;
+/// The kind of content, in a block's first byte, that is text.
+const STRING: u8 = 4;
+/// What one any-value costs yrs: bytes.
+const VALUE_BYTES: u64 = 24;
 
 /// Judges a scanned update.
 pub(super) fn judge(known: &Known, scan: &mut Scan<'_>, limits: &Limits) -> Result<Verdict, Refusal> {
@@ -38,6 +42,8 @@ struct Cursor<'k> {
     end: u32,
     /// The client's clock once the blocks before `next` are in.
     clock: u32,
+    /// How many blocks before `next` continue each other.
+    run: u32,
     state: State,
 }
 
@@ -82,6 +88,8 @@ struct Walk<'k, 's, 'a> {
     /// Counted where there are enough blocks to matter.
     crowd: Option<Crowd>,
     work: u64,
+    /// Bytes copied to join blocks.
+    joined: u64,
 }
 
 impl<'k, 's, 'a> Walk<'k, 's, 'a> {
@@ -102,6 +110,7 @@ impl<'k, 's, 'a> Walk<'k, 's, 'a> {
                     next: first,
                     end,
                     clock,
+                    run: 0,
                     state,
                 }
             })
@@ -112,7 +121,18 @@ impl<'k, 's, 'a> Walk<'k, 's, 'a> {
         }
         let long_entries = SmallVec::new();
         let crowd = (scan.blocks.len() > CROWD).then(|| Crowd::new(known.key));
-        Self { known, scan, limits, cursors, index, long_entries, splits: SmallVec::new(), crowd, work: 0 }
+        Self {
+            known,
+            scan,
+            limits,
+            cursors,
+            index,
+            long_entries,
+            splits: SmallVec::new(),
+            crowd,
+            work: 0,
+            joined: 0,
+        }
     }
 
     fn cursor(&self, client: u64) -> Option<usize> {
@@ -209,6 +229,7 @@ impl<'k, 's, 'a> Walk<'k, 's, 'a> {
             self.work += crowd.insert(place, left, right, id);
         }
         self.admissible(at, &block, place, from)?;
+        self.join(at, &block, place)?;
         self.scan.blocks[self.cursors[at].next as usize].place = place;
         let cursor = &mut self.cursors[at];
         cursor.next += 1;
@@ -329,6 +350,39 @@ impl<'k, 's, 'a> Walk<'k, 's, 'a> {
         // be deleted. A live block of several clocks would leave a live part behind when it is split.
         if place & ENTRY != 0 && block.content == Content::Run && block.end() - from > 1 {
             self.long_entries.push((self.cursors[at].client, from, block.end()));
+        }
+        Ok(())
+    }
+
+    /// Counts what it costs yrs to join a block to the one before it.
+    fn join(&mut self, at: usize, block: &Block<'_>, place: Place) -> Result<(), Refusal> {
+        let cursor = &mut self.cursors[at];
+        let before = cursor.next.checked_sub(1).filter(|before| *before >= cursor.new);
+        let continues = before.is_some_and(|before| {
+            let before = &self.scan.blocks[before as usize];
+            let kind = |block: &Block<'_>| self.scan.bytes[block.bytes.0 as usize] & 0x1f;
+            let right = |block: &Block<'_>| match block.anchor {
+                Anchor::Beside { right, .. } => right,
+                _ => None,
+            };
+            let last = Id { client: cursor.client, clock: before.end() - 1 };
+            block.content == Content::Run
+                && before.place == place
+                && place & ENTRY == 0
+                && kind(block) == kind(before)
+                && matches!(block.anchor, Anchor::Beside { left: Some(left), .. } if left == last)
+                && right(block) == right(before)
+        });
+        cursor.run = if continues { cursor.run + 1 } else { 0 };
+        let len = u64::from(block.len);
+        let bytes = match self.scan.bytes[block.bytes.0 as usize] & 0x1f {
+            // A unit of UTF-16 takes three bytes at most.
+            STRING => u64::from(block.bytes.1 - block.bytes.0).min(3 * len),
+            _ => VALUE_BYTES * len,
+        };
+        self.joined += u64::from(cursor.run) * bytes;
+        if self.joined > self.limits.join_bytes {
+            return Err(Refusal::TooMuchWork);
         }
         Ok(())
     }
