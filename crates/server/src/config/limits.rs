@@ -22,6 +22,8 @@ pub struct Limits {
     pub values: usize,
     /// What applying one update may cost, in bytes the document engine moves (10^10 take about a second).
     pub work: u64,
+    /// What joining the blocks of one update that continue each other may copy: bytes.
+    pub join_bytes: u64,
     /// Nesting of arrays and objects in one value.
     pub any_depth: usize,
     /// Nesting of shared types, from the root.
@@ -147,6 +149,7 @@ impl Default for Limits {
             delete_ranges: 500_000,
             values: 8_000_000,
             work: 20_000_000_000,
+            join_bytes: 256 << 20,
             any_depth: 64,
             type_depth: 64,
             awareness_state_bytes: 4 << 10,
@@ -281,6 +284,7 @@ impl Limits {
             delete_ranges: self.delete_ranges,
             values: self.values,
             work: self.work,
+            join_bytes: self.join_bytes,
             any_depth: self.any_depth,
             type_depth: self.type_depth,
             awareness_state_bytes: self.awareness_state_bytes,
