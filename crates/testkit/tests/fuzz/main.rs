@@ -88,13 +88,13 @@ impl World {
     }
 
     /// Lets an attacker say something, and the honest hear of it.
-    fn attack(&mut self, index: usize, bytes: Bytes) {
+    fn attack(&mut self, index: usize, bytes: &Bytes) {
         let attacker = &self.attackers[index];
         let stored =
             self.host.stored_bytes() + self.host.journalled.iter().map(|e| e.bytes.len()).sum::<usize>();
         self.input = bytes.clone();
         let label = format!("SYNCLINE_SEED={} {:?}", self.seed, attacker.dialect);
-        let ((), peak) = measure(&label, &bytes, || self.host.feed(attacker.id, attacker.dialect, &bytes));
+        let ((), peak) = measure(&label, bytes, || self.host.feed(attacker.id, attacker.dialect, bytes));
         // It may release what waited for it, load the document, and be answered with all of it: each once as it is and
         // once as a frame.
         let released = self.host.accepted.saturating_sub(bytes.len()) + self.host.loaded;
@@ -338,7 +338,7 @@ fn case(seed: u64, killers: &[Vec<u8>]) -> Tally {
                         bytes = mutate(&bytes, &updates, &mut rng).into();
                     }
                     let refused = world.host.refusals.len();
-                    world.attack(index, bytes);
+                    world.attack(index, &bytes);
                     if world.host.refusals.len() > refused && rng.u8(0..8) != 0 {
                         world.attackers[index].again(&mut world.host);
                     }

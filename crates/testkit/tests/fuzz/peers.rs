@@ -35,7 +35,8 @@ pub(crate) fn write(doc: &Doc, rng: &mut Rng) -> Vec<u8> {
             map.insert(&mut txn, rng.choice(["a", "b", "c"]).unwrap_or("a"), rng.u32(..));
         }
         _ => {
-            text.insert(&mut txn, rng.u32(0..=len), rng.choice(["a", "word ", "x\u{1f642}y"]).unwrap_or("a"))
+            let word = rng.choice(["a", "word ", "x\u{1f642}y"]).unwrap_or("a");
+            text.insert(&mut txn, rng.u32(0..=len), word);
         }
     }
     txn.encode_update_v1()
