@@ -24,8 +24,10 @@ const KEYS: u64 = 12;
 /// Edits that a device makes before it waits for their acks.
 const AHEAD: u64 = 8;
 
-/// Small bounds: documents are folded, evicted and loaded again all the time, and the journal is pruned.
-const LIMITS: &[(&str, u64)] = &[("fold_updates", 40), ("evict_after_ms", 60), ("fold_bytes", 8 << 10)];
+/// Small bounds: documents are folded, evicted and loaded again all the time, and the journal is pruned. Commits
+/// take their time, so that an ack that did not wait for one is found out.
+const LIMITS: &[(&str, u64)] =
+    &[("fold_updates", 40), ("evict_after_ms", 60), ("fold_bytes", 8 << 10), ("commit_pace_us", 10_000)];
 
 /// What one edit did.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -81,7 +81,7 @@ impl World {
     }
 
     /// The document is what it was, also after a restart, and memory has not grown.
-    async fn is_whole(mut self) -> Result<()> {
+    async fn ends_whole(mut self) -> Result<()> {
         self.goes_on("everything").await?;
         let resident = self.server.resident_bytes()?;
         let grown = resident.saturating_sub(self.resident);
@@ -235,7 +235,7 @@ async fn a_malformed_frame_costs_its_own_connection_and_nothing_else() -> Result
     let mut nameless = Client::connect(address, "/sync").await?;
     nameless.send_frame(Bytes::from_static(&[0, 0, 1, 0])).await?;
     closed_with(&mut nameless, 4400, "a plain frame without a document").await?;
-    world.is_whole().await
+    world.ends_whole().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -279,7 +279,7 @@ async fn a_flood_is_closed_while_the_others_go_on() -> Result<()> {
         closed_with(big.client()?, 1009, &what).await?;
         world.goes_on(&what).await?;
     }
-    world.is_whole().await
+    world.ends_whole().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -329,7 +329,7 @@ async fn before_a_token_a_connection_gets_little_time_and_room() -> Result<()> {
         ensure!(ended.is_ok(), "the server waits for ever for what follows {head:?}");
     }
     world.goes_on("half-open handshakes").await?;
-    world.is_whole().await
+    world.ends_whole().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -351,7 +351,7 @@ async fn a_header_that_trickles_in_is_cut_off() -> Result<()> {
         () = tokio::time::sleep(Duration::from_secs(10)) => anyhow::bail!("the server still listens"),
     }
     world.goes_on("a slow header").await?;
-    world.is_whole().await
+    world.ends_whole().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -378,7 +378,7 @@ async fn an_origin_that_is_not_ours_is_refused_before_the_upgrade() -> Result<()
         }
     }
     world.goes_on("wrong origins").await?;
-    world.is_whole().await
+    world.ends_whole().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -425,5 +425,5 @@ async fn refused_sockets_are_held_but_not_without_end() -> Result<()> {
     let mut again = timeout(DEADLINE, again).await.context("the places are never free again")??;
     again.send(&step1).await?;
     ensure!(matches!(again.next().await?, Event::Denied(_)), "held again");
-    world.is_whole().await
+    world.ends_whole().await
 }
