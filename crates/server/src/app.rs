@@ -124,6 +124,9 @@ impl App {
         if let Some(reason) = engine.store.poisoned() {
             return Err(format!("the store takes nothing more: {reason}"));
         }
+        if let Some(reason) = engine.registry.failure() {
+            return Err(format!("the store takes nothing more: {reason}"));
+        }
         match &*self.fault.lock() {
             Some(fault) => Err(fault.clone()),
             None => Ok(()),

@@ -21,6 +21,9 @@ use crate::{
     registry::Document,
 };
 
+/// A document's name, and the session that a client may add to it.
+const ADDRESS_BYTES: usize = 512 + 1 + 128;
+
 /// Who connected, as far as the upgrade request tells.
 #[derive(Debug)]
 pub(crate) struct Visitor {
@@ -167,6 +170,9 @@ impl Attachments {
     fn receive_addressed(&mut self, frame: &Bytes) -> Result<(), Closing> {
         let decoded = decode_hocuspocus(frame).map_err(|error| Closing::Malformed(error.to_string()))?;
         let HocuspocusFrame::Addressed(address, message) = decoded else { return Ok(()) };
+        if address.raw.len() > ADDRESS_BYTES {
+            return Err(Closing::Malformed("the address is longer than a document's name may be".to_owned()));
+        }
         if let Message::Auth { token, version } = message {
             let major = version.and_then(|version| version.split('.').next()?.parse::<u32>().ok());
             let pings = major.is_some_and(|major| major >= 4);
@@ -440,6 +446,9 @@ fn rights(
     name: &DocumentName,
 ) -> Result<(Principal, Access), Closing> {
     let principal = principal.clone().map_err(|denied| Closing::Unauthorized(denied.to_string()))?;
+    if principal.expires_at_ms().is_some_and(|at| at <= now_ms()) {
+        return Err(Closing::Unauthorized(Denied::Expired.to_string()));
+    }
     let access = match principal.access(name) {
         DocumentAccess::Write => Access::Write,
         DocumentAccess::Read => Access::Read,

@@ -175,7 +175,7 @@ impl<S: Wire> Connection<S> {
             match message {
                 Message::Binary(frame) => {
                     self.app.metrics.bytes_in(frame.len());
-                    let frame = self.admit(frame).await;
+                    let frame = self.admit(frame).await?;
                     self.attachments.receive(&frame)?;
                     if !self.open.registry.engine().journal.has_room() {
                         self.open.room().await;
@@ -195,7 +195,7 @@ impl<S: Wire> Connection<S> {
             }
             handled += 1;
             // Asked for before the next one is taken: what was taken must be handled.
-            if handled == FRAMES_AT_ONCE || self.outbound.is_closing() {
+            if handled == FRAMES_AT_ONCE || self.outbound.is_closing() || self.app.draining.is_cancelled() {
                 break;
             }
             next = self.socket.next().now_or_never();
@@ -204,15 +204,17 @@ impl<S: Wire> Connection<S> {
     }
 
     /// Takes a large message's share of the memory that such messages have together, until it is dropped.
-    async fn admit(&self, frame: Bytes) -> Bytes {
+    async fn admit(&self, frame: Bytes) -> Result<Bytes, Closing> {
         if frame.len() <= self.app.config.limits.large_message_bytes {
-            return frame;
+            return Ok(frame);
         }
         let kib = u32::try_from(frame.len() >> 10).unwrap_or(u32::MAX);
-        match self.app.large_messages.clone().acquire_many_owned(kib).await {
-            Ok(permit) => Bytes::from_owner(Admitted { frame, _permit: permit }),
-            // The pool is never closed; without it the message is merely not counted.
-            Err(_) => frame,
+        let limit = Duration::from_millis(self.app.config.limits.send_ms);
+        match timeout(limit, self.app.large_messages.clone().acquire_many_owned(kib)).await {
+            Ok(Ok(permit)) => Ok(Bytes::from_owner(Admitted { frame, _permit: permit })),
+            Ok(Err(_)) | Err(_) => {
+                Err(Closing::TryLater("too many large messages at once: reconnect in a while".to_owned()))
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -36,6 +36,11 @@ const SHARDS: usize = 32;
 
 /// Nothing is due.
 const NEVER: u64 = u64::MAX;
+
+/// The document is in memory.
+const OPEN: u8 = 1;
+/// The document is busy, or nobody uses it any more: a tick has to look at it.
+const LOOK: u8 = 2;
 
 /// What every document needs of the server.
 pub struct Engine {
@@ -88,6 +93,8 @@ pub struct Document {
     inner: Mutex<Inner>,
     /// When the session wants its next tick; read without the lock.
     next_tick_ms: AtomicU64,
+    /// What a tick must know of every document, of [`OPEN`] and [`LOOK`]; read without the lock.
+    glance: AtomicU8,
     /// The newest sequence that a commit report named, until the session is told.
     durable: AtomicU64,
     me: Weak<Document>,
@@ -124,6 +131,7 @@ impl Document {
                 epoch: 0,
             }),
             next_tick_ms: AtomicU64::new(NEVER),
+            glance: AtomicU8::new(LOOK),
             durable: AtomicU64::new(0),
             me: me.clone(),
         })
@@ -142,7 +150,11 @@ impl Document {
     /// Lets a peer go.
     pub fn detach(&self, peer: PeerId) {
         let mut inner = self.inner.lock();
-        self.carry_out(&mut inner, |session, now, fx| session.detach(peer, now, fx));
+        let here = self.carry_out(&mut inner, |session, now, fx| session.detach(peer, now, fx));
+        if here != Some(true) {
+            // It belonged to a session that was ended: its place may be another's by now.
+            return;
+        }
         if let Some(link) = inner.links.get_mut(peer.index as usize) {
             *link = None;
         }
@@ -214,7 +226,18 @@ impl Document {
         }
         let tick = inner.session.next_tick_ms().unwrap_or(NEVER);
         self.next_tick_ms.store(tick, Ordering::Relaxed);
+        let session = &inner.session;
+        let open = if session.is_open() { OPEN } else { 0 };
+        let look = if session.busy_since_ms().is_some() || session.is_empty() { LOOK } else { 0 };
+        self.glance.store(open | look, Ordering::Relaxed);
         Some(result)
+    }
+
+    fn end_epoch(&self, epoch: u64) {
+        let mut inner = self.inner.lock();
+        if inner.epoch == epoch {
+            self.end_session(&mut inner);
+        }
     }
 
     /// Ends a session in which something panicked, a broken invariant: what it had not saved is still on its
@@ -232,6 +255,7 @@ impl Document {
             inner.session.store_failed(reason, now_ms(), &mut Vec::new());
         }
         self.next_tick_ms.store(NEVER, Ordering::Relaxed);
+        self.glance.store(LOOK, Ordering::Relaxed);
     }
 
     fn perform(&self, inner: &mut Inner, effect: Effect) {
@@ -270,7 +294,7 @@ impl Document {
                 self.engine.runtime.spawn_blocking(move || {
                     match catch_unwind(AssertUnwindSafe(|| job.run())) {
                         Ok(done) => me.enter_epoch(epoch, |session, now, fx| session.worked(done, now, fx)),
-                        Err(_) => me.end_session(&mut me.inner.lock()),
+                        Err(_) => me.end_epoch(epoch),
                     }
                 });
             }
@@ -401,6 +425,11 @@ impl Registry {
         }
     }
 
+    /// Returns why the store takes nothing more, if it does not.
+    pub fn failure(&self) -> Option<&str> {
+        self.engine.failure.get().map(String::as_str)
+    }
+
     /// Returns every open document.
     pub fn all(&self) -> Vec<Arc<Document>> {
         self.shards.iter().flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>()).collect()
@@ -421,9 +450,16 @@ impl Registry {
     pub fn tick(&self, now: u64) -> Census {
         let mut census = Census::default();
         for shard in &self.shards {
-            let documents: Vec<Arc<Document>> = shard.lock().values().cloned().collect();
-            for document in documents {
+            let mut due = Vec::new();
+            for document in shard.lock().values() {
+                let glance = document.glance.load(Ordering::Relaxed);
                 census.handles += 1;
+                census.open += usize::from(glance & OPEN != 0);
+                if glance & LOOK != 0 || document.next_tick_ms.load(Ordering::Relaxed) <= now {
+                    due.push(document.clone());
+                }
+            }
+            for document in due {
                 if document.next_tick_ms.load(Ordering::Relaxed) <= now {
                     let evicted = document.enter(|session, now, fx| {
                         let was_open = session.is_open();
@@ -433,7 +469,6 @@ impl Registry {
                     self.engine.metrics.evicted(u64::from(evicted.unwrap_or(false)));
                 }
                 let mut inner = document.inner.lock();
-                census.open += usize::from(inner.session.is_open());
                 census.waiting_bytes += inner.session.waiting_bytes();
                 let busy = inner.session.busy_since_ms();
                 census.busy_since_ms = [census.busy_since_ms, busy].into_iter().flatten().min();

@@ -7,7 +7,12 @@ use syncline_store::{
     CommitReport, Store, StoreError, Writer,
     fold::{FoldOptions, Folder, Folding},
 };
-use tokio::{net::TcpListener, sync::mpsc, time::interval};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+    time::interval,
+};
 
 use crate::{
     app::{App, Open},
@@ -22,6 +27,8 @@ use crate::{
 
 /// Commit reports between the commit thread and the task that tells the documents.
 const REPORTS: usize = 64;
+/// What sockets have to take their last frames and the close code.
+const GOODBYES: Duration = Duration::from_secs(3);
 /// How often documents are looked at for what time brings.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -78,11 +85,13 @@ pub async fn serve(config: Config, ready: impl FnOnce(&str)) -> Result<(), Serve
             return Err(error.into());
         }
     };
+    // Whoever reads that the server is ready may end it at once.
+    let mut stop = StopSignal::new().map_err(|error| ServeError::Listen { address: config.listen, error })?;
     let scheme = if config.is_tls() { "https" } else { "http" };
     ready(&format!("{scheme}://{local}"));
     tracing::info!(%local, data = %config.data.display(), open = config.open, "ready");
     let ticking = tokio::spawn(tick(app.clone()));
-    stop_signal().await;
+    stop.come().await;
     let outcome = shut_down(&app, reporting).await;
     ticking.abort();
     accepting.abort();
@@ -156,21 +165,26 @@ async fn tick(app: Arc<App>) {
     }
 }
 
-async fn stop_signal() {
-    let interrupted = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    {
-        let terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
-        if let Ok(mut terminated) = terminated {
-            tokio::select! {
-                _ = terminated.recv() => {}
-                _ = interrupted => {}
-            }
-            return;
+/// SIGTERM and ctrl-c.
+struct StopSignal {
+    interrupted: Signal,
+    terminated: Signal,
+}
+
+impl StopSignal {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupted: signal(SignalKind::interrupt())?,
+            terminated: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn come(&mut self) {
+        tokio::select! {
+            _ = self.interrupted.recv() => {}
+            _ = self.terminated.recv() => {}
         }
     }
-    // Without a signal handler there is nothing to wait for but the other one.
-    let _ = interrupted.await;
 }
 
 /// Stops accepting and reading, commits the queue, sends the acks that are owed, closes with 1012.
@@ -200,8 +214,16 @@ async fn shut_down(app: &Arc<App>, reporting: tokio::task::JoinHandle<()>) -> Re
         // The journal's end ends the reports: after that every ack that is due is in its socket's queue.
         let told = reporting.await;
         app.stopping.cancel();
-        app.tasks.wait().await;
+        // A reader that does not read is not waited for: what it was owed is saved all the same.
+        let _ = tokio::time::timeout(GOODBYES, app.tasks.wait()).await;
+        let unsaved = engine.registry.all().iter().any(|document| {
+            let sequences = document.enter(|session, _, _| session.sequences());
+            sequences.is_some_and(|(applied, durable)| applied > durable)
+        });
         match (saved, told) {
+            (Ok(Ok(())), Ok(())) if unsaved => {
+                Err(ServeError::Unsaved("the last edits came too late".to_owned()))
+            }
             (Ok(Ok(())), Ok(())) => Ok(()),
             (Ok(Err(error)), _) => Err(ServeError::Unsaved(error.to_string())),
             (Err(error), _) | (_, Err(error)) => Err(ServeError::Unsaved(error.to_string())),

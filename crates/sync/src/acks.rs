@@ -21,6 +21,15 @@ pub(crate) enum Owed {
     Silent,
 }
 
+impl Owed {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Echo(frame) => frame.len(),
+            Self::Status | Self::Version(_) | Self::Silent => 0,
+        }
+    }
+}
+
 /// A SyncStep1 of the server that the client has still to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ask {
@@ -53,6 +62,8 @@ struct Entry {
 pub(crate) struct Acks {
     asks: VecDeque<Ask>,
     owed: VecDeque<Entry>,
+    /// Bytes of the frames that are owed.
+    bytes: usize,
     /// The ticket of the pair's SyncStep2; nothing is due before it. `None` until that has come.
     floor: Option<Sequence>,
 }
@@ -62,6 +73,7 @@ impl Acks {
     /// answers it is the pair.
     pub(crate) fn resync(&mut self) {
         self.owed.clear();
+        self.bytes = 0;
         self.floor = None;
         for ask in &mut self.asks {
             if *ask == Ask::Pair {
@@ -91,6 +103,14 @@ impl Acks {
 
     /// Owes an ack once `ticket` is durable.
     pub(crate) fn owe(&mut self, ticket: Sequence, owed: Owed) {
+        if let (Owed::Version(next), Some(Entry { ticket: last @ Some(_), owed: Owed::Version(version) })) =
+            (&owed, self.owed.back_mut())
+        {
+            // Nothing came between the two: the larger one says it all.
+            (*last, *version) = (Some(ticket), *next.max(version));
+            return;
+        }
+        self.bytes += owed.bytes();
         self.owed.push_back(Entry { ticket: Some(ticket), owed });
     }
 
@@ -102,6 +122,7 @@ impl Acks {
 
     /// Owes an ack for a parked update, whose ticket comes with [`Acks::unpark`].
     pub(crate) fn owe_parked(&mut self, owed: Owed) {
+        self.bytes += owed.bytes();
         self.owed.push_back(Entry { ticket: None, owed });
     }
 
@@ -121,12 +142,19 @@ impl Acks {
         if ticket > durable {
             return None;
         }
-        self.owed.pop_front().map(|entry| entry.owed)
+        let entry = self.owed.pop_front()?;
+        self.bytes -= entry.owed.bytes();
+        Some(entry.owed)
     }
 
     /// Says whether anything is owed.
     pub(crate) fn is_clear(&self) -> bool {
         self.owed.is_empty()
+    }
+
+    /// Returns the bytes of the frames that are owed.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Counts what is owed.
@@ -142,6 +170,7 @@ impl Acks {
     /// Forgets everything owed: the peer's edits are refused from now on.
     pub(crate) fn void(&mut self) {
         self.owed.clear();
+        self.bytes = 0;
     }
 }
 

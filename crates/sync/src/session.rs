@@ -63,7 +63,8 @@ pub struct Session {
     generation: u32,
     pub(crate) presence: Presence,
     pub(crate) devices: Devices,
-    restored: bool,
+    /// The stored side record was read.
+    pub(crate) restored: bool,
     /// The newest sequence given out.
     pub(crate) applied: Sequence,
     /// Everything up to here is on disk.
@@ -167,12 +168,16 @@ impl Session {
         PeerId { index: u32::try_from(index).unwrap_or(u32::MAX), generation: self.generation }
     }
 
-    /// Lets a connection go. What it sent stays received.
-    pub fn detach(&mut self, id: PeerId, now_ms: u64, fx: &mut Vec<Effect>) {
+    /// Lets a connection go. What it sent stays received, if it was allowed to send it. Says whether it was here.
+    pub fn detach(&mut self, id: PeerId, now_ms: u64, fx: &mut Vec<Effect>) -> bool {
         if self.peer(id).is_none() {
-            return;
+            return false;
         }
-        let Some(peer) = self.peers[id.index as usize].take() else { return };
+        let Some(peer) = self.peers[id.index as usize].take() else { return false };
+        if peer.join.access == Access::Read || peer.refused.is_some() {
+            // Without its peer nobody would know any more that a task must not write.
+            self.forget_tasks(id);
+        }
         while self.peers.last().is_some_and(Option::is_none) {
             self.peers.pop();
         }
@@ -185,9 +190,7 @@ impl Session {
             self.status_changed();
         }
         self.used_ms = now_ms;
-        if self.is_empty() && self.devices.unsaved {
-            self.save_side(now_ms, fx);
-        }
+        true
     }
 
     /// Changes what a peer may do: its token was replaced.
@@ -369,7 +372,12 @@ impl Session {
     /// Learns that the store takes nothing more. Edits are refused from now on. Where something applied was not
     /// saved it is forgotten here, its devices still have it, and they reconnect to what is stored.
     pub fn store_failed(&mut self, reason: &str, now_ms: u64, fx: &mut Vec<Effect>) {
-        if self.store_failure.replace(reason.into()).is_some() || self.applied <= self.durable {
+        if self.store_failure.replace(reason.into()).is_some() {
+            return;
+        }
+        // An update that is on the pool right now would come back applied and never be saved.
+        let applying = matches!(self.body, Body::Away(Some(Task::Take(_))));
+        if self.applied <= self.durable && !applying {
             return;
         }
         for held in std::mem::take(&mut self.edits) {

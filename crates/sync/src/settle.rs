@@ -15,6 +15,9 @@ use crate::{
     tasks::{NOTHING, Source, Take, Task},
 };
 
+/// What a pending entry costs beside its bytes.
+const ENTRY: usize = 256;
+
 impl Session {
     /// Draws the consequences of what became of an update: journal, broadcast, ack.
     pub(crate) fn settle(&mut self, take: &Take, outcome: Outcome, now_ms: u64, fx: &mut Vec<Effect>) {
@@ -74,13 +77,15 @@ impl Session {
                     );
                 }
                 Source::Step2(_) | Source::Parked(_) => {
-                    let held: usize = self.pending.iter().map(|entry| entry.bytes.len()).sum();
+                    // Each entry costs more than its bytes: many small ones count for what they take.
+                    let held: usize = self.pending.iter().map(|entry| entry.bytes.len() + ENTRY).sum();
                     if held + rest.len() > self.settings.pending_bytes {
                         let reason =
                             "too much of this document waits for edits that never came: start a new one";
                         return self.refuse(take, "pending_full", reason, fx);
                     }
-                    ticket = self.keep_pending(origin, rest, fx);
+                    // What was applied of it is as much owed as what waits.
+                    ticket = ticket.max(self.keep_pending(origin, rest, fx));
                 }
                 Source::Pending(..) => {}
             }

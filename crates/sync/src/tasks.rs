@@ -142,6 +142,12 @@ impl Session {
         matches!(self.body, Body::Away(_))
     }
 
+    /// Drops what waits for a peer.
+    pub(crate) fn forget_tasks(&mut self, id: PeerId) {
+        self.waiting.retain(|task| task.peer() != Some(id));
+        self.waiting_bytes = self.waiting.iter().map(Task::bytes).sum();
+    }
+
     pub(crate) fn wait_first(&mut self, task: Task) {
         self.waiting_bytes += task.bytes();
         self.waiting.push_front(task);
@@ -371,7 +377,7 @@ impl Session {
         if let Some(id) = take.source.peer()
             && let Some(peer) = self.peer(id)
         {
-            if peer.acks.len() >= OWED {
+            if peer.acks.len() >= OWED || peer.acks.bytes() > self.settings.document_bytes {
                 let ending = Ending::TryLater("too many edits before a SyncStep2: sync first".to_owned());
                 fx.push(Effect::End { peer: id, ending });
                 return Ok(());

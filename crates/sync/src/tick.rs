@@ -99,6 +99,11 @@ impl Session {
     /// Writes the side record.
     pub(crate) fn save_side(&mut self, now_ms: u64, fx: &mut Vec<Effect>) {
         self.side_at_ms = now_ms;
+        if !self.restored {
+            // The document was never needed: what is stored of its devices was not read, and stays.
+            self.devices.unsaved = false;
+            return;
+        }
         let side = self.devices.encode();
         fx.push(Effect::SaveSide(side));
     }

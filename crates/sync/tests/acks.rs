@@ -101,7 +101,9 @@ fn an_edit_whose_echo_was_lost_is_confirmed_after_the_resync() {
     let first = bench.synced(Plain);
     bench.update(first, Plain, &typed(7, 0, "abcdef"));
     bench.commit();
-    bench.call(|session, now_ms, fx| session.detach(first, now_ms, fx));
+    bench.call(|session, now_ms, fx| {
+        session.detach(first, now_ms, fx);
+    });
     let again = bench.join(Plain, Access::Write);
     bench.step1(again, Plain, &holds(7, 6));
     bench.told(again);

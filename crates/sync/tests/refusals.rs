@@ -41,7 +41,9 @@ fn a_failed_store_acknowledges_nothing_and_refuses_edits() {
         bench.asked.iter().any(|effect| matches!(effect, Effect::End { ending: Ending::TryLater(_), .. })),
         "what was not saved is still on the device, which comes back"
     );
-    bench.call(|session, now_ms, fx| session.detach(peer, now_ms, fx));
+    bench.call(|session, now_ms, fx| {
+        session.detach(peer, now_ms, fx);
+    });
     let again = bench.synced(Hocuspocus);
     bench.update(again, Hocuspocus, &typed(1, 0, "a"));
     assert_eq!(bench.told(again), [not_saved()]);
@@ -54,7 +56,9 @@ fn a_plain_device_reads_what_is_durable_after_the_store_failed() {
     let peer = bench.synced(Plain);
     bench.update(peer, Plain, &typed(1, 0, "never saved"));
     bench.call(|session, now_ms, fx| session.store_failed("the disk is full", now_ms, fx));
-    bench.call(|session, now_ms, fx| session.detach(peer, now_ms, fx));
+    bench.call(|session, now_ms, fx| {
+        session.detach(peer, now_ms, fx);
+    });
     let reader = bench.join(Plain, Access::Write);
     bench.step1(reader, Plain, &[0]);
     assert_eq!(bench.told(reader)[0], frame(Plain, &Reply::SyncStep2(&[0, 0])), "it waits for nothing");
@@ -120,7 +124,9 @@ fn only_the_newest_holder_of_an_awareness_id_speaks_for_it() {
     bench.awareness(bob, Plain, &[(7, 9, "{}"), (8, 2, "{}")]);
     assert_eq!(bench.told(ada), [frame(Plain, &Reply::Awareness(&awareness(&[(8, 2, "{}")])))]);
     bench.sent.clear();
-    bench.call(|session, now_ms, fx| session.detach(bob, now_ms, fx));
+    bench.call(|session, now_ms, fx| {
+        session.detach(bob, now_ms, fx);
+    });
     let gone = frame(Plain, &Reply::Awareness(&awareness(&[(8, 2, "null")])));
     assert_eq!(bench.told(ada), [gone], "the clock is kept");
     bench.tick_at(40_000);
