@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -14,7 +15,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     auth::Auth,
     config::Config,
+    gate::Shares,
     metrics::Metrics,
+    outbound::Room,
     registry::{Census, Registry},
 };
 
@@ -33,8 +36,10 @@ pub struct App {
     pub stopping: CancellationToken,
     /// Every connection's task.
     pub tasks: TaskTracker,
-    /// The memory that large messages share, in KiB.
-    pub(crate) large_messages: Arc<Semaphore>,
+    /// The memory that large messages share.
+    pub(crate) shares: Arc<Shares>,
+    /// What is on its way to connections.
+    pub(crate) room: Arc<Room>,
     /// Places for connections.
     pub(crate) connections: Arc<Semaphore>,
     engine: OnceLock<Arc<Open>>,
@@ -77,7 +82,13 @@ impl App {
     pub fn new(config: Arc<Config>, auth: Auth, metrics: Arc<Metrics>) -> Arc<Self> {
         let limits = &config.limits;
         Arc::new(Self {
-            large_messages: Arc::new(Semaphore::new(limits.large_pool_bytes >> 10)),
+            shares: Arc::new(Shares {
+                pool: Arc::new(Semaphore::new(limits.large_pool_bytes >> 10)),
+                large: limits.large_message_bytes,
+                most: limits.message_bytes,
+                patience: Duration::from_millis(limits.send_ms),
+            }),
+            room: Arc::new(Room::new(limits)),
             connections: Arc::new(Semaphore::new(limits.connections)),
             config,
             auth,

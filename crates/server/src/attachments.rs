@@ -329,6 +329,12 @@ impl Attachments {
             || self.addresses.values().any(|attachment| !matches!(attachment, Attachment::Waiting { .. }))
     }
 
+    /// Says whether someone was let in to a document.
+    pub(crate) fn let_in(&self) -> bool {
+        let joined = |attachment: &Attachment| matches!(attachment, Attachment::Joined(_));
+        self.plain.is_some() || self.addresses.values().any(joined)
+    }
+
     /// The time before authentication is over.
     pub(crate) fn unjoined(&self) -> Result<(), Closing> {
         Err(Closing::Timeout("no document was opened in time"))

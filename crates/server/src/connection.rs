@@ -1,12 +1,13 @@
 //! One WebSocket: a task that reads frames, gives them to their documents, and writes what is queued for it.
 
-use std::{collections::VecDeque, pin::pin, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use syncline_protocol::frame::{self, EMPTY_AWARENESS, Reply};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::OwnedSemaphorePermit,
     time::{Instant, sleep_until, timeout},
 };
 use tokio_tungstenite::{
@@ -20,6 +21,8 @@ use tokio_tungstenite::{
 use crate::{
     app::{App, Open},
     attachments::{Attachments, Family, Visitor},
+    egress,
+    gate::{Gate, Shut},
     outbound::{Closing, Outbound},
 };
 
@@ -28,6 +31,8 @@ const FRAMES_AT_ONCE: usize = 64;
 /// Pings and pongs in one ping interval before the peer is closed.
 const CONTROL_FRAMES: u32 = 200;
 
+/// Bytes in a ping interval that count as a sign of life.
+const PROGRESS: u64 = 16 << 10;
 /// What a close frame holds beside its code.
 const REASON_BYTES: usize = 123;
 /// A closed connection is kept until its peer has read why, at most this long.
@@ -41,10 +46,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
 pub(crate) fn websocket_config(app: &App) -> WebSocketConfig {
     let limits = &app.config.limits;
     WebSocketConfig::default()
-        .read_buffer_size(2 << 10)
-        .write_buffer_size(16 << 10)
-        // One frame may be as large as a document; more than one is never handed over before it is written.
-        .max_write_buffer_size(limits.document_bytes + limits.outbound_bytes + (1 << 20))
+        .read_buffer_size(1 << 10)
+        // Only control frames are written through it.
+        .write_buffer_size(0)
+        .max_write_buffer_size(4 << 10)
         .max_message_size(Some(limits.message_bytes))
         .max_frame_size(Some(limits.message_bytes))
 }
@@ -61,7 +66,7 @@ enum Event {
 pub(crate) struct Connection<S> {
     app: Arc<App>,
     open: Arc<Open>,
-    socket: WebSocketStream<S>,
+    socket: WebSocketStream<Gate<S>>,
     outbound: Arc<Outbound>,
     attachments: Attachments,
     /// Where frames go on their way to the socket; kept to keep its place.
@@ -74,12 +79,21 @@ pub(crate) struct Connection<S> {
     /// Pings sent since something was heard.
     missed: u32,
     control_frames: u32,
+    /// Someone was let in: frames may be as long as messages.
+    let_in: bool,
+    /// Bytes that had passed at the last ping.
+    passed: u64,
     opened: Instant,
 }
 
 impl<S: Wire> Connection<S> {
-    pub(crate) fn new(app: Arc<App>, open: Arc<Open>, socket: WebSocketStream<S>, visitor: Visitor) -> Self {
-        let outbound = Arc::new(Outbound::new(app.config.limits.outbound_bytes));
+    pub(crate) fn new(
+        app: Arc<App>,
+        open: Arc<Open>,
+        socket: WebSocketStream<Gate<S>>,
+        visitor: Visitor,
+    ) -> Self {
+        let outbound = Arc::new(Outbound::new(app.room.clone()));
         let now = Instant::now();
         Self {
             attachments: Attachments::new(app.clone(), open.clone(), outbound.clone(), visitor),
@@ -93,12 +107,15 @@ impl<S: Wire> Connection<S> {
             heard: now,
             missed: 0,
             control_frames: 0,
+            let_in: false,
+            passed: 0,
             opened: now,
         }
     }
 
-    /// Runs until the connection ends; then its peers are detached and it is closed with one code.
-    pub(crate) async fn run(mut self) {
+    /// Runs until the connection ends; then its peers are detached and it is closed with one code. Its place
+    /// among the server's connections is given back at the end.
+    pub(crate) async fn run(mut self: Box<Self>, place: Arc<OwnedSemaphorePermit>) {
         let closing = self.serve().await;
         if let Closing::TooBig(_) = closing {
             self.attachments.too_big();
@@ -110,8 +127,9 @@ impl<S: Wire> Connection<S> {
             self.app.metrics.closed(code);
             let close = CloseFrame { code: code.into(), reason: clip(reason).into() };
             // The peer may be gone or not read: it has this long to take the code.
-            let _ = timeout(LINGER, self.say_goodbye(close)).await;
+            let _ = Box::pin(timeout(LINGER, self.say_goodbye(close))).await;
         }
+        drop(place);
     }
 
     /// Sends the close frame, and lets the peer see it: a socket that is closed over unread bytes is reset, and the
@@ -121,7 +139,7 @@ impl<S: Wire> Connection<S> {
             // After some faults the WebSocket writes nothing more; the rest holds all the same.
             tracing::trace!("no close frame was sent");
         }
-        let wire = self.socket.get_mut();
+        let wire = self.socket.get_mut().inner_mut();
         let mut dropped = vec![0; 4 << 10];
         if wire.shutdown().await.is_ok() {
             while matches!(wire.read(&mut dropped).await, Ok(1..)) {}
@@ -168,6 +186,8 @@ impl<S: Wire> Connection<S> {
     async fn read(&mut self, first: Option<Result<Message, Error>>) -> Result<(), Closing> {
         let mut next = Some(first);
         let mut handled = 0;
+        // Kept until the next message is asked for: else the reader would take its memory back for good.
+        let mut spent = Bytes::new();
         while let Some(message) = next {
             let message = message.ok_or(Closing::Gone)?.map_err(|error| fault(&error))?;
             self.heard = Instant::now();
@@ -175,8 +195,16 @@ impl<S: Wire> Connection<S> {
             match message {
                 Message::Binary(frame) => {
                     self.app.metrics.bytes_in(frame.len());
-                    let frame = self.admit(frame).await?;
+                    let frame = match self.socket.get_mut().take_share() {
+                        Some(share) => Bytes::from_owner(Shared { frame, _share: share }),
+                        None => frame,
+                    };
                     self.attachments.receive(&frame)?;
+                    if !self.let_in && self.attachments.let_in() {
+                        self.let_in = true;
+                        self.socket.get_mut().lift();
+                    }
+                    spent = frame;
                     if !self.open.registry.engine().journal.has_room() {
                         self.open.room().await;
                     }
@@ -195,27 +223,13 @@ impl<S: Wire> Connection<S> {
             }
             handled += 1;
             // Asked for before the next one is taken: what was taken must be handled.
-            if handled == FRAMES_AT_ONCE || self.outbound.is_closing() || self.app.draining.is_cancelled() {
+            if handled == FRAMES_AT_ONCE || self.outbound.is_urgent() || self.app.draining.is_cancelled() {
                 break;
             }
             next = self.socket.next().now_or_never();
         }
+        drop(spent);
         Ok(())
-    }
-
-    /// Takes a large message's share of the memory that such messages have together, until it is dropped.
-    async fn admit(&self, frame: Bytes) -> Result<Bytes, Closing> {
-        if frame.len() <= self.app.config.limits.large_message_bytes {
-            return Ok(frame);
-        }
-        let kib = u32::try_from(frame.len() >> 10).unwrap_or(u32::MAX);
-        let limit = Duration::from_millis(self.app.config.limits.send_ms);
-        match timeout(limit, self.app.large_messages.clone().acquire_many_owned(kib)).await {
-            Ok(Ok(permit)) => Ok(Bytes::from_owner(Admitted { frame, _permit: permit })),
-            Ok(Err(_)) | Err(_) => {
-                Err(Closing::TryLater("too many large messages at once: reconnect in a while".to_owned()))
-            }
-        }
     }
 
     /// Writes everything that is queued.
@@ -226,24 +240,31 @@ impl<S: Wire> Connection<S> {
             if self.frames.is_empty() {
                 return closing.map_or(Ok(()), Err);
             }
-            let written = timeout(limit, async {
-                for frame in self.frames.drain(..) {
-                    self.app.metrics.bytes_out(frame.len());
-                    self.socket.feed(Message::Binary(frame)).await?;
-                }
-                self.socket.flush().await
-            });
-            match written.await {
-                Ok(Ok(())) => self.sent = Instant::now(),
-                Ok(Err(_)) => return Err(Closing::Gone),
-                Err(_) => return Err(Closing::Resync),
+            self.app.metrics.bytes_out(self.frames.iter().map(Bytes::len).sum());
+            // A pong may be on its way.
+            self.flush().await?;
+            let wire = self.socket.get_mut().inner_mut();
+            match egress::write_all(wire, &mut self.frames, limit).await {
+                Ok(()) => self.sent = Instant::now(),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(Closing::Resync),
+                Err(_) => return Err(Closing::Gone),
             }
-            if self.frames.capacity() > 256 {
+            if self.frames.capacity() > 64 {
                 self.frames = VecDeque::new();
             }
             if let Some(closing) = closing {
                 return Err(closing);
             }
+        }
+    }
+
+    /// Writes the control frames that the library holds.
+    async fn flush(&mut self) -> Result<(), Closing> {
+        let limit = Duration::from_millis(self.app.config.limits.send_ms);
+        match timeout(limit, self.socket.flush()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Closing::Gone),
+            Err(_) => Err(Closing::Resync),
         }
     }
 
@@ -274,30 +295,32 @@ impl<S: Wire> Connection<S> {
             self.sent = now;
         }
         if now >= self.next_ping {
+            let passed = self.socket.get_ref().passed();
+            if passed - self.passed >= PROGRESS {
+                // It has no turn for a pong before its long message is through.
+                self.missed = 0;
+            }
+            self.passed = passed;
             if self.missed >= 2 {
                 return Err(Closing::Timeout("no answer to two pings"));
             }
             self.missed += 1;
             self.control_frames = 0;
             self.next_ping = now + ping_interval(&self.app);
-            let limit = Duration::from_millis(limits.send_ms);
-            match timeout(limit, self.socket.send(Message::Ping(Bytes::new()))).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Err(Closing::Gone),
-                Err(_) => return Err(Closing::Resync),
-            }
+            self.socket.feed(Message::Ping(Bytes::new())).await.map_err(|error| fault(&error))?;
+            self.flush().await?;
         }
         Ok(())
     }
 }
 
 /// A large message with its share of memory.
-struct Admitted {
+struct Shared {
     frame: Bytes,
-    _permit: tokio::sync::OwnedSemaphorePermit,
+    _share: OwnedSemaphorePermit,
 }
 
-impl AsRef<[u8]> for Admitted {
+impl AsRef<[u8]> for Shared {
     fn as_ref(&self) -> &[u8] {
         &self.frame
     }
@@ -317,6 +340,11 @@ fn clip(reason: &str) -> &str {
 fn fault(error: &Error) -> Closing {
     match error {
         Error::Capacity(error) => Closing::TooBig(format!("{error}: send less at once, or upload over HTTP")),
+        Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(shut @ Shut::PreAuth) => Closing::PreAuth(shut.to_string()),
+            Some(shut @ Shut::Starved) => Closing::TryLater(shut.to_string()),
+            None => Closing::Gone,
+        },
         Error::Protocol(_) | Error::Utf8(_) => Closing::Malformed("not a WebSocket frame".to_owned()),
         _ => Closing::Gone,
     }

@@ -62,7 +62,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
     // The size of the store is asked of the file system.
     let text = blocking(move || {
         let limits = &app.config.limits;
-        let large_free = app.large_messages.available_permits() << 10;
+        let large_free = app.shares.pool.available_permits() << 10;
         let mut sample = Sample {
             ready: app.is_ready().is_ok(),
             large_bytes: limits.large_pool_bytes.saturating_sub(large_free) as u64,

@@ -22,6 +22,8 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 mod connection;
+mod egress;
+mod gate;
 mod handshake;
 pub mod http;
 pub mod inspection;

@@ -5,7 +5,7 @@ use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use http::{Request, Response, StatusCode, header};
-use hyper::{body::Incoming, service::service_fn};
+use hyper::{body::Incoming, service::service_fn, upgrade::OnUpgrade};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -21,22 +21,16 @@ use crate::{
     app::{App, Open},
     attachments::Visitor,
     connection::{Connection, websocket_config},
+    gate::Gate,
     handshake::{self, Rejection},
 };
 
-/// A socket, with TLS or without.
-type Socket = Either<TcpStream, TlsStream<TcpStream>>;
+/// A socket, with TLS or without; what TLS keeps does not weigh on those without.
+type Socket = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// Accepts connections until the server drains.
 pub(crate) async fn accept(app: Arc<App>, listener: TcpListener, tls: Option<TlsAcceptor>, router: Router) {
     loop {
-        let place = tokio::select! {
-            biased;
-            () = app.draining.cancelled() => return,
-            place = app.connections.clone().acquire_owned() => place,
-        };
-        // The semaphore is never closed.
-        let Ok(place) = place else { return };
         let accepted = tokio::select! {
             biased;
             () = app.draining.cancelled() => return,
@@ -44,6 +38,10 @@ pub(crate) async fn accept(app: Arc<App>, listener: TcpListener, tls: Option<Tls
         };
         match accepted {
             Ok((stream, address)) => {
+                let Ok(place) = app.connections.clone().try_acquire_owned() else {
+                    turn_away(&app, &stream);
+                    continue;
+                };
                 let (app, tls, router) = (app.clone(), tls.clone(), router.clone());
                 let tasks = app.tasks.clone();
                 tasks.spawn(serve_stream(app, stream, address, tls, router, place));
@@ -54,6 +52,17 @@ pub(crate) async fn accept(app: Arc<App>, listener: TcpListener, tls: Option<Tls
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
+    }
+}
+
+/// Closes a connection beyond the cap, with a word to those who can read it without a handshake.
+fn turn_away(app: &App, stream: &TcpStream) {
+    const FULL: &str = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\
+        content-type: text/plain\r\ncontent-length: 47\r\n\r\nthe server is full: try again in a few seconds\n";
+    app.metrics.refused("connections");
+    if app.config.tls_cert.is_none() {
+        // It has room for this much; who does not get it sees the connection closed.
+        let _ = stream.try_write(FULL.as_bytes());
     }
 }
 
@@ -74,7 +83,7 @@ async fn serve_stream(
         Some(acceptor) => {
             let limit = Duration::from_millis(app.config.limits.tls_handshake_ms);
             match timeout(limit, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => Either::Right(stream),
+                Ok(Ok(stream)) => Either::Right(Box::new(stream)),
                 Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
                 Err(_) => return tracing::debug!("TLS handshake timed out"),
             }
@@ -143,16 +152,11 @@ async fn answer(
             let upgrade = hyper::upgrade::on(&mut request);
             let tasks = app.tasks.clone();
             tasks.spawn(async move {
-                let upgraded = match upgrade.await {
-                    Ok(upgraded) => upgraded,
-                    Err(error) => return tracing::debug!(%error, "upgrade failed"),
-                };
-                let run = open_connection(app, open, upgraded, visitor).await;
-                match run {
-                    Ok(connection) => Box::pin(connection.run()).await,
+                match open_connection(app.clone(), open, upgrade, visitor).await {
+                    // A task of its own: this one carries what only the upgrade needed.
+                    Ok(connection) => drop(app.tasks.spawn(connection.run(place))),
                     Err(error) => tracing::debug!(%error, "upgrade failed"),
                 }
-                drop(place);
             });
             response.map(|()| Body::empty())
         }
@@ -167,21 +171,18 @@ async fn answer(
 async fn open_connection(
     app: Arc<App>,
     open: Arc<Open>,
-    upgraded: hyper::upgrade::Upgraded,
+    upgrade: OnUpgrade,
     visitor: Visitor,
-) -> io::Result<Connection<Socket>> {
-    let parts = upgraded
+) -> io::Result<Box<Connection<Socket>>> {
+    let parts = upgrade
+        .await
+        .map_err(io::Error::other)?
         .downcast::<TokioIo<Socket>>()
         .map_err(|_| io::Error::other("the upgraded connection is not a socket of ours"))?;
-    let config = websocket_config(&app);
-    let read = parts.read_buf.to_vec();
-    let socket = parts.io.into_inner();
-    let socket = if read.is_empty() {
-        WebSocketStream::from_raw_socket(socket, Role::Server, Some(config)).await
-    } else {
-        WebSocketStream::from_partially_read(socket, read, Role::Server, Some(config)).await
-    };
-    Ok(Connection::new(app, open, socket, visitor))
+    let limit = app.config.limits.pre_auth_bytes;
+    let gate = Gate::new(parts.io.into_inner(), app.shares.clone(), limit).with_read(&parts.read_buf);
+    let socket = WebSocketStream::from_raw_socket(gate, Role::Server, Some(websocket_config(&app))).await;
+    Ok(Box::new(Connection::new(app, open, socket, visitor)))
 }
 
 fn refuse(rejection: &Rejection) -> Response<Body> {

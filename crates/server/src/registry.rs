@@ -5,6 +5,7 @@
 //! keep the session's order.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -41,6 +42,11 @@ const NEVER: u64 = u64::MAX;
 const OPEN: u8 = 1;
 /// The document is busy, or nobody uses it any more: a tick has to look at it.
 const LOOK: u8 = 2;
+
+thread_local! {
+    /// A buffer for the effects of a call: documents are entered one after the other, none keeps its own.
+    static EFFECTS: Cell<Vec<Effect>> = const { Cell::new(Vec::new()) };
+}
 
 /// What every document needs of the server.
 pub struct Engine {
@@ -108,7 +114,6 @@ struct Inner {
     /// Who waits for a server edit.
     edits: HashMap<Edit, oneshot::Sender<Result<(), SubmitError>>>,
     next_edit: u64,
-    effects: Vec<Effect>,
     /// It was taken out of the registry: a new handle serves the name now.
     retired: bool,
     /// Counts the sessions that a panic ended here: answers meant for an earlier one are dropped.
@@ -126,7 +131,6 @@ impl Document {
                 links: Vec::new(),
                 edits: HashMap::new(),
                 next_edit: 0,
-                effects: Vec::new(),
                 retired: false,
                 epoch: 0,
             }),
@@ -210,7 +214,7 @@ impl Document {
         call: impl FnOnce(&mut Session, u64, &mut Vec<Effect>) -> R,
     ) -> Option<R> {
         let now = now_ms();
-        let mut effects = std::mem::take(&mut inner.effects);
+        let mut effects = EFFECTS.take();
         let called = catch_unwind(AssertUnwindSafe(|| call(&mut inner.session, now, &mut effects)));
         let Ok(result) = called else {
             self.end_session(inner);
@@ -219,11 +223,7 @@ impl Document {
         for effect in effects.drain(..) {
             self.perform(inner, effect);
         }
-        inner.effects = effects;
-        // An idle document keeps no buffer.
-        if inner.effects.capacity() > 64 {
-            inner.effects = Vec::new();
-        }
+        EFFECTS.set(effects);
         let tick = inner.session.next_tick_ms().unwrap_or(NEVER);
         self.next_tick_ms.store(tick, Ordering::Relaxed);
         let session = &inner.session;

@@ -90,8 +90,11 @@ pub struct Limits {
     pub pre_auth_documents: usize,
     /// and the time it may take.
     pub pre_auth_ms: u64,
-    /// Frames on their way to one connection. A reader that is slower is closed with "resync".
+    /// Frames on their way to one connection, large ones apart: those have room for one document of the largest
+    /// size. A reader that is slower is closed with "resync".
     pub outbound_bytes: usize,
+    /// Frames on their way to all connections. Beyond it each holds only a little, or is told to try later.
+    pub outbound_pool_bytes: usize,
     /// Messages above this many bytes take their memory from one pool,
     pub large_message_bytes: usize,
     /// which has this many bytes for the whole process.
@@ -182,6 +185,7 @@ impl Default for Limits {
             pre_auth_documents: 100,
             pre_auth_ms: 10_000,
             outbound_bytes: 4 << 20,
+            outbound_pool_bytes: 1 << 30,
             large_message_bytes: 64 << 10,
             large_pool_bytes: 512 << 20,
             header_read_ms: 10_000,

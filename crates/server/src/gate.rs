@@ -1,0 +1,335 @@
+//! The gate before a socket's reader: it follows the headers of WebSocket frames as they pass, so that memory is
+//! granted before a message is read, not counted afterwards.
+//!
+//! The reader behind it allocates what a header announces. The gate holds back the last byte of a header until
+//! the frame is within the limit of its connection and, where it is large, until its share of the memory that
+//! all large messages have together is taken.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Sleep,
+};
+use tokio_util::sync::PollSemaphore;
+
+/// The longest header: two bytes, eight of length, four of mask.
+const HEADER: usize = 14;
+
+/// Why the gate lets nothing more through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Shut {
+    /// A frame over the limit that holds before authentication.
+    #[error("too much before a token: authenticate first")]
+    PreAuth,
+    /// No share of the memory for large messages came free in time.
+    #[error("too many large messages at once: reconnect in a while")]
+    Starved,
+}
+
+/// What the gate of every connection shares.
+#[derive(Debug, Clone)]
+pub(crate) struct Shares {
+    /// The memory of large messages, in KiB.
+    pub(crate) pool: Arc<Semaphore>,
+    /// Frames above this many bytes are large.
+    pub(crate) large: usize,
+    /// Frames above this many bytes pass without a share: the reader refuses them before it allocates.
+    pub(crate) most: usize,
+    /// How long a share is waited for.
+    pub(crate) patience: Duration,
+}
+
+/// A wait for a share.
+struct Wait {
+    kib: u32,
+    pool: PollSemaphore,
+    until: Pin<Box<Sleep>>,
+}
+
+/// A byte stream that is read through the gate.
+pub(crate) struct Gate<S> {
+    inner: S,
+    shares: Arc<Shares>,
+    /// The longest frame that may pass; `None` once someone is let in: the reader's own limit holds then.
+    limit: Option<usize>,
+    header: [u8; HEADER],
+    /// Bytes of the header that have come.
+    have: usize,
+    /// Bytes of the frame's payload that are still to come.
+    payload: u64,
+    /// The frame whose header is complete may pass.
+    granted: bool,
+    wait: Option<Box<Wait>>,
+    share: Option<OwnedSemaphorePermit>,
+    /// Read, and not let through yet.
+    held: Vec<u8>,
+    /// Bytes let through, ever.
+    passed: u64,
+}
+
+impl<S> Gate<S> {
+    /// Puts a gate before a stream at a frame's boundary. `limit` holds until [`Gate::lift`].
+    pub(crate) fn new(inner: S, shares: Arc<Shares>, limit: usize) -> Self {
+        Self {
+            inner,
+            shares,
+            limit: Some(limit),
+            header: [0; HEADER],
+            have: 0,
+            payload: 0,
+            granted: false,
+            wait: None,
+            share: None,
+            held: Vec::new(),
+            passed: 0,
+        }
+    }
+
+    /// Puts bytes that were read before into the gate.
+    pub(crate) fn with_read(mut self, read: &[u8]) -> Self {
+        self.held = read.to_vec();
+        self
+    }
+
+    /// Lifts the limit that holds before authentication.
+    pub(crate) fn lift(&mut self) {
+        self.limit = None;
+    }
+
+    /// Hands over what was taken for the message that has been read.
+    pub(crate) fn take_share(&mut self) -> Option<OwnedSemaphorePermit> {
+        self.share.take()
+    }
+
+    /// Returns how many bytes have passed: a long message on a slow network shows no other sign of life.
+    pub(crate) fn passed(&self) -> u64 {
+        self.passed
+    }
+
+    pub(crate) fn inner_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Follows fresh bytes; returns how many of them may pass. Fewer than all where a share has to be waited for.
+    fn follow(&mut self, fresh: &[u8]) -> Result<usize, Shut> {
+        let mut at = 0;
+        while at < fresh.len() {
+            if self.payload > 0 {
+                let rest = usize::try_from(self.payload).unwrap_or(usize::MAX);
+                let skipped = rest.min(fresh.len() - at);
+                self.payload -= skipped as u64;
+                at += skipped;
+                continue;
+            }
+            self.header[self.have] = fresh[at];
+            let Some(length) = announced(&self.header[..=self.have]) else {
+                self.have += 1;
+                at += 1;
+                continue;
+            };
+            if self.limit.is_some_and(|limit| length > limit as u64) {
+                // What came before it passes first.
+                return if at > 0 { Ok(at) } else { Err(Shut::PreAuth) };
+            }
+            let large = length > self.shares.large as u64 && length <= self.shares.most as u64;
+            if large && !std::mem::take(&mut self.granted) {
+                self.wait = Some(self.wait_for(length));
+                return Ok(at);
+            }
+            (self.have, self.payload) = (0, length);
+            at += 1;
+        }
+        Ok(at)
+    }
+
+    fn wait_for(&self, length: u64) -> Box<Wait> {
+        Box::new(Wait {
+            kib: u32::try_from(length >> 10).unwrap_or(u32::MAX),
+            pool: PollSemaphore::new(self.shares.pool.clone()),
+            until: Box::pin(tokio::time::sleep(self.shares.patience)),
+        })
+    }
+
+    fn poll_share(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Shut>> {
+        let Some(wait) = &mut self.wait else { return Poll::Ready(Ok(())) };
+        if let Poll::Ready(permit) = wait.pool.poll_acquire_many(cx, wait.kib) {
+            self.wait = None;
+            self.granted = true;
+            match (&mut self.share, permit) {
+                // Parts of one message.
+                (Some(share), Some(permit)) => share.merge(permit),
+                (share, permit) => *share = permit,
+            }
+            return Poll::Ready(Ok(()));
+        }
+        ready!(wait.until.as_mut().poll(cx));
+        Poll::Ready(Err(Shut::Starved))
+    }
+}
+
+/// Returns the payload's length that a header announces, once it is complete.
+fn announced(header: &[u8]) -> Option<u64> {
+    let second = *header.get(1)?;
+    let extended = match second & 0x7f {
+        126 => 2,
+        127 => 8,
+        _ => 0,
+    };
+    let mask = if second & 0x80 == 0 { 0 } else { 4 };
+    if header.len() < 2 + extended + mask {
+        return None;
+    }
+    let length = header[2..2 + extended].iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
+    Some(if extended == 0 { u64::from(second & 0x7f) } else { length })
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let gate = self.get_mut();
+        loop {
+            ready!(gate.poll_share(cx)).map_err(io::Error::other)?;
+            let start = buf.filled().len();
+            if gate.held.is_empty() {
+                ready!(Pin::new(&mut gate.inner).poll_read(cx, buf))?;
+            } else {
+                let count = gate.held.len().min(buf.remaining());
+                buf.put_slice(&gate.held[..count]);
+                gate.held.drain(..count);
+                if gate.held.is_empty() {
+                    gate.held = Vec::new();
+                }
+            }
+            let fresh = &buf.filled()[start..];
+            if fresh.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let passed = gate.follow(fresh).map_err(io::Error::other)?;
+            gate.passed += passed as u64;
+            if passed < fresh.len() {
+                gate.held.splice(..0, fresh[passed..].iter().copied());
+                buf.set_filled(start + passed);
+            }
+            // Nothing at all would read as the end of the stream.
+            if passed > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Gate<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    fn shares(pool: &Arc<Semaphore>) -> Arc<Shares> {
+        patient(pool, Duration::from_secs(60))
+    }
+
+    fn patient(pool: &Arc<Semaphore>, patience: Duration) -> Arc<Shares> {
+        Arc::new(Shares { pool: pool.clone(), large: 2 << 10, most: 8 << 10, patience })
+    }
+
+    /// A client's frame: masked, of that length.
+    fn frame(length: u16) -> Vec<u8> {
+        let mut frame = vec![0x82, 0x80 | 126];
+        frame.extend_from_slice(&length.to_be_bytes());
+        frame.extend_from_slice(&[1, 2, 3, 4]);
+        frame.resize(frame.len() + usize::from(length), 9);
+        frame
+    }
+
+    #[tokio::test]
+    async fn what_comes_in_goes_out_however_it_is_cut() {
+        let sent: Vec<u8> = [0, 1, 3_000, 125, 2_048, 2_049, 8_000].into_iter().flat_map(frame).collect();
+        for step in [1, 2, 3, 7, 1_000] {
+            let (client, server) = tokio::io::duplex(step);
+            let pool = Arc::new(Semaphore::new(64));
+            let mut gate = Gate::new(server, shares(&pool), 10_000).with_read(&sent[..5]);
+            let (mut client, rest) = (client, sent[5..].to_vec());
+            let writing = tokio::spawn(async move { client.write_all(&rest).await });
+            let mut read = Vec::new();
+            gate.read_to_end(&mut read).await.expect("nothing is refused");
+            writing.await.expect("no panic").expect("the gate reads");
+            assert!(read == sent, "steps of {step}");
+            assert_eq!(gate.passed(), sent.len() as u64);
+            let share = gate.take_share().expect("large frames take shares");
+            assert_eq!(share.num_permits(), 2 + 2 + 7, "of the frames over 2 KiB");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_frame_over_the_limit_before_authentication_does_not_pass() {
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let mut gate = Gate::new(server, shares(&Arc::new(Semaphore::new(64))), 1_000);
+        client.write_all(&frame(1_000)).await.expect("room");
+        client.write_all(&frame(1_001)).await.expect("room");
+        let mut read = vec![0; frame(1_000).len()];
+        gate.read_exact(&mut read).await.expect("the first one is within the limit");
+        let error = gate.read_exact(&mut read).await.expect_err("the second one is not");
+        assert_eq!(error.get_ref().and_then(|inner| inner.downcast_ref()), Some(&Shut::PreAuth));
+    }
+
+    #[tokio::test]
+    async fn a_large_frame_waits_for_its_share() {
+        let pool = Arc::new(Semaphore::new(4));
+        let taken = pool.clone().acquire_many_owned(2).await.expect("open");
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let mut gate = Gate::new(server, shares(&pool), 10_000);
+        client.write_all(&frame(3_000)).await.expect("room");
+        client.write_all(&frame(4_000)).await.expect("room");
+        let mut read = vec![0; frame(3_000).len()];
+        gate.read_exact(&mut read).await.expect("two KiB are free");
+        let first = gate.take_share();
+        let mut read = vec![0; frame(4_000).len()];
+        let mut second = std::pin::pin!(gate.read_exact(&mut read));
+        assert!(futures_util::poll!(second.as_mut()).is_pending(), "three KiB are not");
+        drop((first, taken));
+        second.await.expect("now they are");
+    }
+
+    #[tokio::test]
+    async fn a_share_is_not_waited_for_for_ever() {
+        let pool = Arc::new(Semaphore::new(1));
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let mut gate = Gate::new(server, patient(&pool, Duration::from_millis(20)), 10_000);
+        client.write_all(&frame(3_000)).await.expect("room");
+        let error = gate.read_exact(&mut vec![0; 3_000]).await.expect_err("nobody gives one back");
+        assert_eq!(error.get_ref().and_then(|inner| inner.downcast_ref()), Some(&Shut::Starved));
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_the_reader_refuses_takes_no_share() {
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let pool = Arc::new(Semaphore::new(4));
+        let mut gate = Gate::new(server, shares(&pool), 10_000);
+        gate.lift();
+        client.write_all(&frame(9_000)).await.expect("room");
+        let mut read = vec![0; frame(9_000).len()];
+        gate.read_exact(&mut read).await.expect("it passes");
+        assert_eq!(pool.available_permits(), 4);
+    }
+}
