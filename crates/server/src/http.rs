@@ -66,6 +66,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
         let mut sample = Sample {
             ready: app.is_ready().is_ok(),
             large_bytes: limits.large_pool_bytes.saturating_sub(large_free) as u64,
+            outbound_bytes: app.room.queued() as u64,
             ..Sample::default()
         };
         if let Some(engine) = app.engine() {

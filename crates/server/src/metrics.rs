@@ -58,6 +58,8 @@ pub struct Sample<'a> {
     pub oldest_unacked_ms: u64,
     /// Bytes of large messages in memory.
     pub large_bytes: u64,
+    /// Bytes of frames on their way to connections.
+    pub outbound_bytes: u64,
     /// The commit thread's counters.
     pub writer: Option<&'a WriterStats>,
     /// Bytes of the store on disk, and free bytes on its disk where known.
@@ -283,6 +285,7 @@ impl Metrics {
                 self.waiting_bytes.load(Relaxed),
             ),
             ("large_message_bytes", "bytes of large messages in memory", sample.large_bytes),
+            ("outbound_bytes", "bytes of frames on their way to connections", sample.outbound_bytes),
         ];
         for (name, help, value) in gauges {
             text.single(name, Kind::Gauge, help, value);
