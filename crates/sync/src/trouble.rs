@@ -150,3 +150,120 @@ impl Session {
         self.busy_since_ms
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use syncline_document::{
+        Broken,
+        record::{Entry, EntryKind, Origin, Stored},
+    };
+    use syncline_protocol::{
+        frame::{Dialect, Reply, decode_plain, encode},
+        names::DocumentName,
+    };
+
+    use super::*;
+    use crate::{
+        Access, Join, Settings,
+        body::{Done, Outcome},
+    };
+
+    const NAME: &str = "notes";
+
+    /// A session with what is stored, and a plain peer in it; everything goes to the pool.
+    fn session(stored: Stored) -> (Session, PeerId) {
+        let name = DocumentName::parse(NAME).expect("a name");
+        let settings = Settings { heavy_bytes: 0, heavy_document_bytes: 0, ..Settings::default() };
+        let mut session = Session::new(name, Arc::new(settings), 0);
+        let join = Join {
+            dialect: Dialect::Plain,
+            address: None,
+            access: Access::Write,
+            user: None,
+            device: None,
+            device_name: None,
+            device_kind: None,
+            wants_status: false,
+        };
+        let peer = session.attach(join, 0);
+        let mut fx = say(&mut session, peer, &Reply::SyncStep1(&[1, 1, 1]));
+        session.loaded(Ok(Some(stored)), 0, &mut fx);
+        finish(&mut session, &mut fx);
+        (session, peer)
+    }
+
+    fn say(session: &mut Session, peer: PeerId, reply: &Reply<'_>) -> Vec<Effect> {
+        let frame = encode(None, reply);
+        let message = decode_plain(&frame).expect("a message");
+        let mut fx = Vec::new();
+        session.receive(peer, &message, &frame, 0, &mut fx);
+        fx
+    }
+
+    /// Runs the jobs among the effects, and those that follow from them.
+    fn finish(session: &mut Session, fx: &mut Vec<Effect>) {
+        while let Some(at) = fx.iter().position(|effect| matches!(effect, Effect::Work(_))) {
+            let Effect::Work(job) = fx.remove(at) else { return };
+            session.worked(job.run(), 0, fx);
+        }
+    }
+
+    fn broken() -> Done {
+        Done { replica: None, outcome: Outcome::Broken(Broken("a test".to_owned())) }
+    }
+
+    fn letter(client: u8, clock: u8) -> Bytes {
+        match clock {
+            0 => Bytes::from(vec![1, 1, client, 0, 4, 1, 1, b't', 1, b'x', 0]),
+            _ => Bytes::from(vec![1, 1, client, clock, 0x84, client, clock - 1, 1, b'x', 0]),
+        }
+    }
+
+    fn entry(sequence: u64, kind: EntryKind, bytes: Bytes) -> Entry {
+        let document = DocumentName::parse(NAME).expect("a name");
+        let origin = Origin { user: None, device: None, at_ms: 0 };
+        Entry { document, sequence, kind, origin, bytes }
+    }
+
+    #[test]
+    fn who_asks_is_told_when_the_answer_fails_on_the_pool() {
+        let stored = Stored {
+            tail: vec![entry(1, EntryKind::Update, letter(1, 0))],
+            sequence: 1,
+            ..Stored::default()
+        };
+        let (mut session, peer) = session(stored);
+        let fx = say(&mut session, peer, &Reply::SyncStep1(&[1, 1, 1]));
+        assert!(matches!(fx[..], [Effect::Work(_)]));
+        let mut fx = Vec::new();
+        session.worked(broken(), 0, &mut fx);
+        assert!(fx.iter().any(|effect| matches!(effect, Effect::Send { to, .. } if *to == peer)), "why");
+        let at_ms = session.next_tick_ms().expect("something is due");
+        session.tick(at_ms, &mut fx);
+        let end = |effect: &Effect| matches!(effect, Effect::End { ending: Ending::TryLater(_), .. });
+        assert!(fx.iter().any(end));
+    }
+
+    #[test]
+    fn pending_entries_are_tried_once_when_the_document_is_loaded_amid_a_try() {
+        let pending = |sequence, client| entry(sequence, EntryKind::Pending, letter(client, 1));
+        let tail = vec![pending(1, 1), pending(2, 2), pending(3, 3)];
+        let stored = Stored { tail, sequence: 3, ..Stored::default() };
+        let (mut session, _) = session(stored.clone());
+        let mut fx = Vec::new();
+        session.tick(0, &mut fx);
+        assert!(matches!(fx[..], [Effect::Work(_)]), "the first is on the pool, two wait");
+        fx.clear();
+        session.worked(broken(), 0, &mut fx);
+        assert!(matches!(fx.pop(), Some(Effect::Load)));
+        session.loaded(Ok(Some(stored)), 0, &mut fx);
+        finish(&mut session, &mut fx);
+        session.tick(0, &mut fx);
+        finish(&mut session, &mut fx);
+        let pending: Vec<u64> = session.pending.iter().map(|entry| entry.sequence).collect();
+        assert_eq!(pending, [1, 2, 3]);
+    }
+}
