@@ -276,7 +276,7 @@ impl Session {
         if !matches!(self.body, Body::Loading) {
             return;
         }
-        self.busy_since_ms = None;
+        self.back(now_ms);
         match outcome {
             Ok(stored) => {
                 let stored = stored.unwrap_or_default();
@@ -310,7 +310,7 @@ impl Session {
     pub fn worked(&mut self, done: Done, now_ms: u64, fx: &mut Vec<Effect>) {
         let Body::Away(task) = &mut self.body else { return };
         let task = task.take();
-        self.busy_since_ms = None;
+        self.back(now_ms);
         if std::mem::take(&mut self.forsaken) {
             return self.forsake(task.as_ref(), now_ms, fx);
         }

@@ -69,6 +69,14 @@ impl Session {
         self.busy_since_ms.is_some_and(|since_ms| now_ms >= since_ms + self.settings.busy_ms)
     }
 
+    /// The document is back. Who was sent away meanwhile is to find it open: it is as good as used now.
+    pub(crate) fn back(&mut self, now_ms: u64) {
+        if self.hangs(now_ms) {
+            self.used_ms = now_ms;
+        }
+        self.busy_since_ms = None;
+    }
+
     /// Turns a task away that would have to wait for too long, or behind too much.
     pub(crate) fn turn_from_busy(&mut self, task: &Task, fx: &mut Vec<Effect>) {
         match (task.peer(), task) {

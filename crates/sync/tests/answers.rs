@@ -160,6 +160,21 @@ fn who_asks_for_a_document_that_cannot_be_read_is_told_and_sent_away_when_there_
 }
 
 #[test]
+fn who_is_answered_after_all_is_not_sent_away() {
+    let mut bench = Bench::new(Settings { reload_after_ms: 1_000, ..Settings::default() });
+    bench.by_hand = true;
+    let peer = bench.join(Plain, Access::Write);
+    bench.step1(peer, Plain, &[0]);
+    bench.call(|session, now_ms, fx| session.loaded(Err("a bad moment".to_owned()), now_ms, fx));
+    bench.told(peer);
+    (bench.by_hand, bench.now_ms) = (false, 1_000);
+    bench.step1(peer, Plain, &[0]);
+    assert_eq!(bench.told(peer).len(), 2);
+    bench.tick_at(2_000);
+    assert_eq!(endings(&bench), 0);
+}
+
+#[test]
 fn a_state_vector_that_is_too_long_is_not_parsed() {
     let limits = Limits { sections: 2, ..Limits::default() };
     let mut bench = Bench::new(Settings { limits, ..Settings::default() });

@@ -53,6 +53,15 @@ fn a_document_that_hangs_refuses_what_waits_and_what_comes() {
 }
 
 #[test]
+fn who_was_sent_away_finds_the_document_open() {
+    let (mut bench, _) = loading(1_000);
+    bench.tick_at(40_000);
+    bench.call(|session, now_ms, fx| session.loaded(Ok(None), now_ms, fx));
+    bench.tick_at(41_000);
+    assert!(bench.session.is_open(), "it took longer to load than an unused document stays");
+}
+
+#[test]
 fn a_server_edit_does_not_wait_for_a_document_that_hangs() {
     let (mut bench, _) = loading(1_000);
     let update = Bytes::from(typed(5, 0, "server"));

@@ -124,6 +124,7 @@ fn the_owner_is_not_woken_for_what_time_does_not_mend() {
 
     let (mut bench, peer) = document(16, Settings { fold_updates: 1, ..Settings::default() });
     bench.update(peer, Hocuspocus, &typed(1, 0, "y"));
+    bench.commit();
     bench.call(|session, now_ms, fx| session.store_failed("full", now_ms, fx));
     assert!(wakes(&mut bench) < 10, "a store that failed");
 
