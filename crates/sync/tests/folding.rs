@@ -127,6 +127,7 @@ fn the_owner_is_not_woken_for_what_time_does_not_mend() {
     bench.commit();
     bench.call(|session, now_ms, fx| session.store_failed("full", now_ms, fx));
     assert!(wakes(&mut bench) < 10, "a store that failed");
+    assert_eq!(checkpoints(&bench), 0, "it takes none");
 
     let mut bench = Bench::new(Settings::default());
     bench.by_hand = true;
