@@ -1,27 +1,26 @@
-//! What peers are told: broadcasts, acks that are due, refusals, presence, sync status.
+//! What peers are told: broadcasts, refusals, presence, sync status.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use syncline_document::{is_empty_update, record::Sequence};
+use syncline_document::record::Sequence;
 use syncline_protocol::{
     awareness::State,
     frame::{Dialect, Reply, encode},
-    update::scan,
 };
 
 use crate::{
-    Access, Effect, Ending, PeerId, Session,
-    acks::{Answer, Owed},
-    peer::{Held, Peer},
+    Effect, PeerId, Session,
+    acks::Answer,
+    peer::{Held, Later},
+    release::{flush_held, hold},
     session::id_of,
-    tasks::{Source, Take, Task},
+    tasks::{Source, Take},
 };
 
-/// Updates held for a hidden peer before they are sent all the same.
-const HELD_UPDATES: usize = 256;
-const HELD_BYTES: usize = 64 << 10;
+/// What a client may say in JSON takes less: a longer text is not looked at.
+const JSON_BYTES: usize = 4 << 10;
 
 /// What a client may say in JSON.
 #[derive(Debug, Deserialize)]
@@ -49,15 +48,14 @@ impl Session {
         for (index, peer) in self.peers.iter_mut().enumerate() {
             let Some(peer) = peer else { continue };
             let id = id_of(index, peer);
-            if !peer.synced || Some(id) == except {
+            // One whose answer is held back gets the update after it.
+            if (!peer.synced && peer.later.is_empty()) || Some(id) == except {
                 continue;
             }
-            if !peer.later.is_empty() || (peer.join.dialect == Dialect::Plain && sequence > durable) {
-                let frame = plain.get_or_insert_with(|| encode(None, &Reply::Update(update))).clone();
-                peer.later.push_back((sequence, update.clone(), frame));
-                continue;
-            }
-            if let Some(held) = &mut peer.hidden
+            let confirms = peer.join.dialect == Dialect::Plain;
+            let now = peer.later.is_empty() && (!confirms || sequence <= durable);
+            if now
+                && let Some(held) = &mut peer.hidden
                 && hold(held, update, now_ms)
             {
                 continue;
@@ -73,7 +71,13 @@ impl Session {
                     }
                 },
             };
-            fx.push(Effect::Send { to: id, frame });
+            if now {
+                fx.push(Effect::Send { to: id, frame });
+            } else {
+                // Who counts waits for what is before it only.
+                let due = if confirms { sequence } else { 0 };
+                peer.later.push_back((due, Later::Update { update: update.clone(), frame }));
+            }
         }
     }
 
@@ -95,66 +99,12 @@ impl Session {
         }
     }
 
-    /// What the sender of an update is to get once it is saved.
-    pub(crate) fn owed(&self, take: &Take) -> Owed {
-        let Some(peer) = take.source.peer().and_then(|id| self.peer(id)) else { return Owed::Silent };
-        match peer.join.dialect {
-            Dialect::Hocuspocus if self.was_queued(peer, take) => Owed::Silent,
-            Dialect::Hocuspocus => Owed::Status,
-            Dialect::Ysweet => Owed::Silent,
-            Dialect::Plain if is_empty_update(&take.update) => Owed::Silent,
-            Dialect::Plain => Owed::Echo(match (&take.source, &take.frame) {
-                (Source::Update(_), Some(frame)) => frame.clone(),
-                _ => encode(None, &Reply::Update(&take.update)),
-            }),
-        }
-    }
-
-    /// Says whether a Hocuspocus client no longer counts this Update: it was made before the connection was, so
-    /// the client's first SyncStep1 shows it. A deletion shows nowhere: it gets no ack either, because one too
-    /// many is believed for good and one too few until the next sync.
-    fn was_queued(&self, peer: &Peer, take: &Take) -> bool {
-        matches!(take.source, Source::Update(_))
-            && peer.shown.as_ref().is_some_and(|shown| {
-                scan(&take.update, &self.settings.limits).is_ok_and(|scan| scan.covered_by(shown))
-            })
-    }
-
-    /// Owes the sender of an update its ack, and sends what is due by now.
-    pub(crate) fn owe(&mut self, take: &Take, ticket: Sequence, fx: &mut Vec<Effect>) {
-        let owed = self.owed(take);
-        let durable = self.durable;
-        let Some(id) = take.source.peer() else { return };
-        let Some(peer) = self.peer_mut(id) else { return };
-        match (&take.source, take.answer) {
-            (Source::Update(_), _) => peer.acks.owe(ticket, owed),
-            (Source::Parked(_), _) => peer.acks.unpark(ticket),
-            (Source::Step2(_), Some(Answer::Pair)) => {
-                peer.acks.owe_pair(ticket, owed);
-                if let Some(held) = peer.confirmation.take() {
-                    peer.acks.owe(ticket, Owed::Echo(held));
-                }
-            }
-            _ => {}
-        }
-        if ticket <= durable {
-            release_peer(id, peer, durable, fx);
-        }
-    }
-
-    /// Sends every ack that is due.
-    pub(crate) fn release(&mut self, fx: &mut Vec<Effect>) {
-        let (now_ms, durable) = (self.used_ms, self.durable);
-        for (index, peer) in self.peers.iter_mut().enumerate() {
-            if let Some(peer) = peer {
-                release_later(id_of(index, peer), peer, durable, now_ms, fx);
-                release_peer(id_of(index, peer), peer, durable, fx);
-            }
-        }
-    }
-
     /// Refuses an update. The sender's edits to this document stay refused: its next one would be a gap.
     pub(crate) fn refuse(&mut self, take: &Take, code: &'static str, reason: &str, fx: &mut Vec<Effect>) {
+        if let Source::Pending(..) = take.source {
+            // It was received long ago, and waits on.
+            return self.keep_waiting(take);
+        }
         fx.push(Effect::Refused(code));
         self.devices.refuse();
         if let Source::Edit(edit, _) = &take.source {
@@ -196,28 +146,6 @@ impl Session {
         }
     }
 
-    /// Answers a task of a document that cannot be opened.
-    pub(crate) fn turn_away(&mut self, task: &Task, reason: &str, fx: &mut Vec<Effect>) {
-        match task {
-            Task::Step1 { peer, .. } | Task::Answer { peer, .. } => {
-                fx.push(Effect::Refused("unavailable"));
-                self.send(*peer, &Reply::Denied(reason), fx);
-            }
-            Task::Take(take) => match take.source.peer() {
-                // It may be open again in a while, and a refusal would hold for as long as the connection does:
-                // the peer comes back and offers its edits again.
-                Some(peer) => {
-                    fx.push(Effect::Refused("unavailable"));
-                    fx.push(Effect::End { peer, ending: Ending::TryLater(reason.to_owned()) });
-                }
-                None => self.refuse(take, "unavailable", reason, fx),
-            },
-            Task::Version { peer, .. } => {
-                self.send(*peer, &Reply::Awareness(syncline_protocol::frame::EMPTY_AWARENESS), fx);
-            }
-        }
-    }
-
     /// Sends a peer everyone's awareness, once: after its first SyncStep2, so that its own state came before.
     pub(crate) fn introduce(&mut self, id: PeerId, fx: &mut Vec<Effect>) {
         let Some(peer) = self.peer_mut(id) else { return };
@@ -249,6 +177,9 @@ impl Session {
     /// Takes in what a client that knows this server says in JSON; anything else is ignored.
     pub(crate) fn hear_json(&mut self, id: PeerId, text: &str, now_ms: u64, fx: &mut Vec<Effect>) {
         let durable = self.durable;
+        if text.len() > JSON_BYTES {
+            return;
+        }
         let Some(peer) = self.peer_mut(id).filter(|peer| peer.join.wants_status) else { return };
         match serde_json::from_str::<Said>(text) {
             Ok(Said::Received { saved }) => {
@@ -287,63 +218,5 @@ impl Session {
                 fx.push(Effect::Send { to: id_of(index, peer), frame });
             }
         }
-    }
-}
-
-/// Sends a plain peer what others wrote, as far as it is durable by now.
-fn release_later(id: PeerId, peer: &mut Peer, durable: Sequence, now_ms: u64, fx: &mut Vec<Effect>) {
-    while peer.later.front().is_some_and(|(sequence, ..)| *sequence <= durable) {
-        let Some((_, update, frame)) = peer.later.pop_front() else { return };
-        if peer.hidden.as_mut().is_none_or(|held| !hold(held, &update, now_ms)) {
-            fx.push(Effect::Send { to: id, frame });
-        }
-    }
-}
-
-fn release_peer(id: PeerId, peer: &mut Peer, durable: Sequence, fx: &mut Vec<Effect>) {
-    let mut version = None;
-    while let Some(owed) = peer.acks.due(durable) {
-        match owed {
-            Owed::Status => {
-                fx.push(Effect::Send { to: id, frame: peer.frame(&Reply::Status { saved: true }) });
-            }
-            Owed::Echo(frame) => fx.push(Effect::Send { to: id, frame }),
-            Owed::Version(next) => version = version.max(Some(next)),
-            Owed::Silent => {}
-        }
-    }
-    if let Some(version) = version.filter(|_| peer.join.access == Access::Write) {
-        let version = version.max(peer.version.unwrap_or(0));
-        peer.version = Some(version);
-        fx.push(Effect::Send { to: id, frame: peer.frame(&Reply::Version(version)) });
-    }
-}
-
-/// Holds an update for a hidden peer, if there is room.
-fn hold(held: &mut Held, update: &Bytes, now_ms: u64) -> bool {
-    if held.updates.len() >= HELD_UPDATES || held.bytes + update.len() > HELD_BYTES {
-        return false;
-    }
-    if held.updates.is_empty() {
-        held.since_ms = now_ms;
-    }
-    held.bytes += update.len();
-    held.updates.push(update.clone());
-    true
-}
-
-/// Sends what is held for a hidden peer, as one frame.
-pub(crate) fn flush_held(id: PeerId, peer: &Peer, held: &mut Held, fx: &mut Vec<Effect>) {
-    let updates = std::mem::take(&mut held.updates);
-    held.bytes = 0;
-    match updates.as_slice() {
-        [] => {}
-        [one] => fx.push(Effect::Send { to: id, frame: peer.frame(&Reply::Update(one)) }),
-        many => match syncline_document::merge(many) {
-            Ok(merged) => fx.push(Effect::Send { to: id, frame: peer.frame(&Reply::Update(&merged)) }),
-            Err(_) => fx.extend(
-                many.iter().map(|one| Effect::Send { to: id, frame: peer.frame(&Reply::Update(one)) }),
-            ),
-        },
     }
 }

@@ -18,18 +18,22 @@
 //! 6. What waits, what is parked and what is pending is bounded by [`Settings`]; who meets a bound is told.
 
 mod acks;
+mod answer;
 mod body;
 mod devices;
 mod effect;
 mod fanout;
+mod fold;
 mod peer;
 mod presence;
+mod release;
 mod session;
 mod settings;
 mod settle;
 mod tasks;
 mod tick;
 mod too_big;
+mod trouble;
 
 pub use body::{Done, Job};
 pub use devices::Device;

@@ -56,6 +56,21 @@ pub(crate) struct Held {
     pub(crate) since_ms: u64,
 }
 
+/// Something that a peer gets later.
+#[derive(Debug)]
+pub(crate) enum Later {
+    /// An update of others, and its frame.
+    Update { update: Bytes, frame: Bytes },
+    /// The frames that answer its SyncStep1.
+    Pair { step2: Bytes, step1: Bytes },
+}
+
+/// What keeping an update costs: many small ones take more than their bytes.
+pub(crate) fn charge(update: &Bytes) -> usize {
+    const ENTRY: usize = 256;
+    update.len() + ENTRY
+}
+
 /// What the session keeps of a peer.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -83,10 +98,15 @@ pub(crate) struct Peer {
     pub(crate) status_due: bool,
     /// Plain: what confirms the edits that its SyncStep1 showed it to hold, once its SyncStep2 is saved.
     pub(crate) confirmation: Option<Bytes>,
-    /// Plain: updates of others that are not durable yet, with their frames. A plain client that confirms its
+    /// What it gets once a sequence is durable, in this order: answers that show what is not durable yet, what comes
+    /// after them, and for plain clients the updates of others. A plain client that confirms its
     /// edits takes any frame that names their ids for a confirmation, and others may bring the same ids: the same
     /// deletion, or its own edit by way of another tab or of its connection before.
-    pub(crate) later: VecDeque<(Sequence, Bytes, Bytes)>,
+    pub(crate) later: VecDeque<(Sequence, Later)>,
+    /// It waits for a document that could not be opened: at this time it is told to come back.
+    pub(crate) leave_at_ms: Option<u64>,
+    /// It was told to go: it is not heard any more.
+    pub(crate) ended: bool,
     /// Hocuspocus: what its first SyncStep1 showed it to hold, until its first SyncStep2 comes. Edits made while
     /// it had no connection arrive in between and once more in the SyncStep2; only that one is counted there.
     pub(crate) shown: Option<StateVector>,
@@ -114,6 +134,8 @@ impl Peer {
             hidden: None,
             confirmation: None,
             later: VecDeque::new(),
+            leave_at_ms: None,
+            ended: false,
             shown: None,
             offer: None,
             step1_left: settings.step1_burst,
@@ -136,6 +158,11 @@ impl Peer {
         self.synced && self.status_due && self.hidden.as_ref().is_none_or(|held| held.updates.is_empty())
     }
 
+    /// The time at which it is to be sent away.
+    pub(crate) fn leaves_at_ms(&self) -> Option<u64> {
+        self.leave_at_ms.filter(|_| !self.ended)
+    }
+
     /// Takes one SyncStep1 from the peer's allowance.
     pub(crate) fn may_step1(&mut self, settings: &Settings, now_ms: u64) -> bool {
         let every = settings.step1_every_ms.max(1);
@@ -152,7 +179,7 @@ impl Peer {
 
     /// Parks an update that has a gap.
     pub(crate) fn park(&mut self, update: Bytes) {
-        self.parked_bytes += update.len();
+        self.parked_bytes += charge(&update);
         self.parked.push_back(update);
     }
 

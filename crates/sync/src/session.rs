@@ -20,6 +20,7 @@ use syncline_protocol::{
 
 use crate::{
     Access, Edit, Effect, Ending, Join, PeerId, Settings,
+    answer::Deferred,
     body::{Body, Done, Outcome},
     devices::Devices,
     peer::Peer,
@@ -28,6 +29,11 @@ use crate::{
     too_big::TooBig,
 };
 
+/// An entry of a state vector at its longest: a client id below 2^53 and a clock below 2^32.
+const ENTRY_BYTES: usize = 8 + 5;
+/// The count before the entries, at its longest.
+const COUNT_BYTES: usize = 8;
+
 /// A server edit that was applied and is not durable yet: nobody may see it.
 #[derive(Debug)]
 pub(crate) struct HeldEdit {
@@ -35,14 +41,6 @@ pub(crate) struct HeldEdit {
     pub(crate) edit: Edit,
     /// What to broadcast; empty where it brought nothing new.
     pub(crate) update: Bytes,
-}
-
-/// A SyncStep1 whose answer would show what is not durable.
-#[derive(Debug)]
-pub(crate) struct Deferred {
-    pub(crate) peer: PeerId,
-    pub(crate) state_vector: Bytes,
-    pub(crate) until: Sequence,
 }
 
 /// A device whose update failed inside apply: refused for a while, on whatever connection.
@@ -80,7 +78,7 @@ pub struct Session {
     pub(crate) deferred: Vec<Deferred>,
     pub(crate) store_failure: Option<Arc<str>>,
     /// The document on the pool holds what was not saved and never will be: it is dropped when it comes back.
-    forsaken: bool,
+    pub(crate) forsaken: bool,
     /// Hashes of updates that failed inside apply.
     pub(crate) poisonous: HashSet<u64>,
     pub(crate) culprits: Vec<Culprit>,
@@ -93,6 +91,9 @@ pub struct Session {
     pub(crate) fold_wanted: bool,
     /// Encoded, but not handed out before its sequence is durable.
     pub(crate) checkpoint: Option<Checkpoint>,
+    /// When the last checkpoint was made, by `used_ms`.
+    pub(crate) folded_ms: u64,
+    pub(crate) ticked_ms: u64,
     pub(crate) used_ms: u64,
     pub(crate) busy_since_ms: Option<u64>,
     pub(crate) status_at_ms: u64,
@@ -129,6 +130,8 @@ impl Session {
             unfolded: (0, 0),
             fold_wanted: false,
             checkpoint: None,
+            folded_ms: 0,
+            ticked_ms: 0,
             used_ms: now_ms,
             busy_since_ms: None,
             status_at_ms: 0,
@@ -211,15 +214,19 @@ impl Session {
         fx: &mut Vec<Effect>,
     ) {
         let settings = self.settings.clone();
-        let Some(peer) = self.peer_mut(id) else { return };
+        let Some(peer) = self.peer_mut(id).filter(|peer| !peer.ended) else { return };
         match *message {
             Message::SyncStep1(bytes) => {
+                // Before it is parsed: that happens under the document's lock.
+                if bytes.len() > settings.limits.sections.saturating_mul(ENTRY_BYTES) + COUNT_BYTES {
+                    return self.end(id, Ending::Malformed("this state vector is too long".to_owned()), fx);
+                }
                 if let Err(error) = state_vector::parse(bytes, &settings.limits) {
-                    return fx.push(malformed(id, &error));
+                    return self.end(id, Ending::Malformed(error.to_string()), fx);
                 }
                 if !peer.may_step1(&settings, now_ms) {
                     let ending = Ending::TryLater("too many SyncStep1: sync once per connection".to_owned());
-                    return fx.push(Effect::End { peer: id, ending });
+                    return self.end(id, ending, fx);
                 }
                 self.used_ms = now_ms;
                 self.submit(Task::Step1 { peer: id, state_vector: frame.slice_ref(bytes) }, now_ms, fx);
@@ -242,7 +249,7 @@ impl Session {
             }
             Message::Awareness(bytes) => match awareness::parse(bytes, &settings.limits) {
                 Ok(states) => self.hear(id, &states, now_ms, fx),
-                Err(error) => fx.push(malformed(id, &error)),
+                Err(error) => self.end(id, Ending::Malformed(error.to_string()), fx),
             },
             Message::QueryAwareness => {
                 if let Some(payload) = self.presence.everyone() {
@@ -269,7 +276,7 @@ impl Session {
         if !matches!(self.body, Body::Loading) {
             return;
         }
-        self.busy_since_ms = None;
+        self.back(now_ms);
         match outcome {
             Ok(stored) => {
                 let stored = stored.unwrap_or_default();
@@ -289,6 +296,8 @@ impl Session {
             self.devices.restore(&stored.side);
         }
         self.poisonous.extend(stored.quarantined.iter().map(|entry| fingerprint(&entry.bytes)));
+        // All of them are here: those that were being tried again are among them.
+        self.forget_retries();
         self.pending = fold::pending(&stored).cloned().collect();
         self.pending_due = !self.pending.is_empty();
         self.size = fold::parts(&stored).map(<[u8]>::len).sum();
@@ -301,7 +310,7 @@ impl Session {
     pub fn worked(&mut self, done: Done, now_ms: u64, fx: &mut Vec<Effect>) {
         let Body::Away(task) = &mut self.body else { return };
         let task = task.take();
-        self.busy_since_ms = None;
+        self.back(now_ms);
         if std::mem::take(&mut self.forsaken) {
             return self.forsake(task.as_ref(), now_ms, fx);
         }
@@ -315,19 +324,13 @@ impl Session {
             (Outcome::Checkpoint(checkpoint), _) => self.offer_checkpoint(checkpoint, fx),
             (Outcome::Diff(diff), Some(Task::Answer { peer, .. })) => self.send_pair(peer, &diff, now_ms, fx),
             (outcome, Some(Task::Take(take))) => self.settle(&take, outcome, now_ms, fx),
-            (Outcome::Broken(broken), _) => {
-                self.body = Body::Failed { reason: broken.to_string(), at_ms: now_ms }
+            (Outcome::Broken(broken), task) => {
+                self.body = Body::Failed { reason: broken.to_string(), at_ms: now_ms };
+                if let Some(task) = task {
+                    self.turn_away(&task, &broken.to_string(), now_ms, fx);
+                }
             }
             (Outcome::Diff(_) | Outcome::Took(_) | Outcome::Held(_) | Outcome::Refused(_), _) => {}
-        }
-        self.drain(now_ms, fx);
-    }
-
-    /// Drops a document that came back from the pool after the store had failed, and what was done with it.
-    fn forsake(&mut self, task: Option<&Task>, now_ms: u64, fx: &mut Vec<Effect>) {
-        self.forget_unsaved();
-        if let (Some(Task::Take(take)), Some(reason)) = (task, self.store_failure.clone()) {
-            self.refuse(take, "store", &format!("the server cannot save: {reason}"), fx);
         }
         self.drain(now_ms, fx);
     }
@@ -353,65 +356,7 @@ impl Session {
             fx.push(Effect::Checkpoint(checkpoint));
         }
         self.status_changed();
-        if self.deferred.iter().any(|deferred| deferred.until <= sequence) {
-            let (ready, later) = std::mem::take(&mut self.deferred)
-                .into_iter()
-                .partition(|deferred| deferred.until <= sequence);
-            self.deferred = later;
-            let ready: Vec<Deferred> = ready;
-            for deferred in ready {
-                self.submit(
-                    Task::Answer { peer: deferred.peer, state_vector: deferred.state_vector },
-                    now_ms,
-                    fx,
-                );
-            }
-        }
-    }
-
-    /// Learns that the store takes nothing more. Edits are refused from now on. Where something applied was not
-    /// saved it is forgotten here, its devices still have it, and they reconnect to what is stored.
-    pub fn store_failed(&mut self, reason: &str, now_ms: u64, fx: &mut Vec<Effect>) {
-        if self.store_failure.replace(reason.into()).is_some() {
-            return;
-        }
-        // An update that is on the pool right now would come back applied and never be saved.
-        let applying = matches!(self.body, Body::Away(Some(Task::Take(_))));
-        if self.applied <= self.durable && !applying {
-            return;
-        }
-        for held in std::mem::take(&mut self.edits) {
-            fx.push(Effect::EditRefused(held.edit, reason.to_owned()));
-        }
-        self.deferred.clear();
-        self.checkpoint = None;
-        for id in self.peer_ids() {
-            let ending = Ending::TryLater(format!("the server cannot save: {reason}"));
-            fx.push(Effect::End { peer: id, ending });
-            if let Some(peer) = self.peer_mut(id) {
-                peer.acks.void();
-                peer.later.clear();
-            }
-        }
-        match self.body {
-            Body::Away(_) => self.forsaken = true,
-            Body::Loading => {}
-            _ => {
-                self.forget_unsaved();
-                self.drain(now_ms, fx);
-            }
-        }
-    }
-
-    /// Goes back to what is on disk: what was applied beyond it will never be durable, and nobody may wait for it.
-    fn forget_unsaved(&mut self) {
-        self.body = Body::Cold;
-        self.applied = self.durable;
-    }
-
-    /// Returns how long the document has been loading or busy, for the watchdog.
-    pub fn busy_since_ms(&self) -> Option<u64> {
-        self.busy_since_ms
+        self.answer_deferred(now_ms, fx);
     }
 
     /// Says whether no connection is attached.
@@ -477,8 +422,4 @@ pub(crate) fn fingerprint(update: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     update.hash(&mut hasher);
     hasher.finish()
-}
-
-fn malformed(peer: PeerId, error: &dyn std::fmt::Display) -> Effect {
-    Effect::End { peer, ending: Ending::Malformed(error.to_string()) }
 }

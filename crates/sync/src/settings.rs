@@ -19,11 +19,13 @@ pub struct Settings {
     pub heavy_work: u64,
     /// A document above this many bytes is diffed and encoded on the pool.
     pub heavy_document_bytes: usize,
+    /// A document that has been loading or busy for this long is refused until the work comes back.
+    pub busy_ms: u64,
     /// A document nobody used for this long leaves memory.
     pub evict_after_ms: u64,
     /// A document is folded into a checkpoint after this many updates,
     pub fold_updates: u64,
-    /// or this many bytes of updates.
+    /// or this many bytes of updates; a large one later, in proportion to its size.
     pub fold_bytes: usize,
     /// An awareness state that was not renewed for this long is gone.
     pub awareness_timeout_ms: u64,
@@ -57,6 +59,7 @@ impl Default for Settings {
             heavy_bytes: 64 << 10,
             heavy_work: 10_000_000,
             heavy_document_bytes: 2 << 20,
+            busy_ms: 10_000,
             evict_after_ms: 30_000,
             fold_updates: 2_000,
             fold_bytes: 1 << 20,

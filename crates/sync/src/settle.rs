@@ -11,12 +11,10 @@ use syncline_protocol::frame::Reply;
 use crate::{
     Effect, PeerId, Session,
     body::{Body, Outcome, Took},
+    peer::charge,
     session::{Culprit, HeldEdit, fingerprint},
     tasks::{NOTHING, Source, Take, Task},
 };
-
-/// What a pending entry costs beside its bytes.
-const ENTRY: usize = 256;
 
 impl Session {
     /// Draws the consequences of what became of an update: journal, broadcast, ack.
@@ -78,8 +76,8 @@ impl Session {
                 }
                 Source::Step2(_) | Source::Parked(_) => {
                     // Each entry costs more than its bytes: many small ones count for what they take.
-                    let held: usize = self.pending.iter().map(|entry| entry.bytes.len() + ENTRY).sum();
-                    if held + rest.len() > self.settings.pending_bytes {
+                    let held: usize = self.pending.iter().map(|entry| charge(&entry.bytes)).sum();
+                    if held + charge(&rest) > self.settings.pending_bytes {
                         let reason =
                             "too much of this document waits for edits that never came: start a new one";
                         return self.refuse(take, "pending_full", reason, fx);
@@ -87,10 +85,8 @@ impl Session {
                     // What was applied of it is as much owed as what waits.
                     ticket = ticket.max(self.keep_pending(origin, rest, fx));
                 }
-                Source::Pending(..) => {}
+                Source::Pending(..) => self.keep_waiting(take),
             }
-        } else if let Source::Pending(sequence, _) = &take.source {
-            self.pending.retain(|entry| entry.sequence != *sequence);
         }
         self.owe(take, ticket, fx);
         if let Source::Step2(id) = take.source {
@@ -105,14 +101,19 @@ impl Session {
             return same.sequence;
         }
         let sequence = self.journal(EntryKind::Pending, origin.clone(), rest.clone(), fx);
-        self.pending.push(Entry {
-            document: self.name.clone(),
-            sequence,
-            kind: EntryKind::Pending,
-            origin,
-            bytes: rest,
-        });
+        self.pending.push(self.pending_entry(sequence, origin, rest));
         sequence
+    }
+
+    /// Puts a pending entry back that was tried again for nothing.
+    pub(crate) fn keep_waiting(&mut self, take: &Take) {
+        if let Source::Pending(sequence, origin) = &take.source {
+            self.pending.push(self.pending_entry(*sequence, origin.clone(), take.update.clone()));
+        }
+    }
+
+    fn pending_entry(&self, sequence: Sequence, origin: Origin, bytes: Bytes) -> Entry {
+        Entry { document: self.name.clone(), sequence, kind: EntryKind::Pending, origin, bytes }
     }
 
     fn park(&mut self, id: PeerId, take: &Take, update: Bytes, fx: &mut Vec<Effect>) {
@@ -123,7 +124,7 @@ impl Session {
         };
         let owed = self.owed(take);
         let Some(peer) = self.peer_mut(id) else { return };
-        if peer.parked_bytes + update.len() > limit {
+        if peer.parked_bytes + charge(&update) > limit {
             return self.refuse(
                 take,
                 "parked_full",
@@ -146,12 +147,12 @@ impl Session {
         }
     }
 
-    /// Tries what is pending again.
+    /// Tries what is pending again: the whole list goes, and each that still waits is put back.
     pub(crate) fn retry_pending(&mut self) {
         if !std::mem::take(&mut self.pending_due) {
             return;
         }
-        for entry in self.pending.clone().into_iter().rev() {
+        for entry in std::mem::take(&mut self.pending).into_iter().rev() {
             let source = Source::Pending(entry.sequence, entry.origin);
             self.wait_first(Task::take(source, entry.bytes, None));
         }

@@ -7,23 +7,19 @@ use syncline_document::{
     record::{Origin, Sequence},
 };
 use syncline_protocol::{
-    frame::{Dialect, EMPTY_AWARENESS, Reply, encode},
-    known::Known,
-    lib0::write_var_uint,
-    state_vector::{self, StateVector},
+    frame::{EMPTY_AWARENESS, Reply},
+    state_vector,
 };
 
 use crate::{
     Access, Edit, Effect, Ending, PeerId, Session,
     acks::{Answer, Owed},
     body::{self, Body, Job, Outcome, Took, Work},
-    session::{Deferred, fingerprint},
+    session::fingerprint,
 };
 
 /// The state vector of an empty document.
 pub(crate) const NOTHING: &[u8] = &[0];
-/// The update of an empty document.
-const NO_UPDATE: &[u8] = &[0, 0];
 /// Acks owed to one peer, at most; an honest client has a handful.
 const OWED: usize = 100_000;
 
@@ -79,7 +75,7 @@ impl Task {
         }
     }
 
-    fn peer(&self) -> Option<PeerId> {
+    pub(crate) fn peer(&self) -> Option<PeerId> {
         match self {
             Self::Step1 { peer, .. } | Self::Answer { peer, .. } | Self::Version { peer, .. } => Some(*peer),
             Self::Take(take) => take.source.peer(),
@@ -113,11 +109,10 @@ impl Session {
             task
         };
         let bytes = task.bytes();
-        if self.waiting_bytes + bytes > self.settings.waiting_bytes
-            && let Some(peer) = task.peer()
-        {
-            let ending = Ending::TryLater("this document is busy: reconnect in a while".to_owned());
-            return fx.push(Effect::End { peer, ending });
+        // A peer comes back; a server edit is bounded by who makes it.
+        let full = task.peer().is_some() && self.waiting_bytes + bytes > self.settings.waiting_bytes;
+        if full || self.hangs(now_ms) {
+            return self.turn_from_busy(&task, fx);
         }
         self.waiting_bytes += bytes;
         self.waiting.push_back(task);
@@ -145,6 +140,18 @@ impl Session {
     /// Drops what waits for a peer.
     pub(crate) fn forget_tasks(&mut self, id: PeerId) {
         self.waiting.retain(|task| task.peer() != Some(id));
+        self.count_waiting();
+    }
+
+    /// Drops the tries of pending entries.
+    pub(crate) fn forget_retries(&mut self) {
+        let retry =
+            |task: &Task| matches!(task, Task::Take(take) if matches!(take.source, Source::Pending(..)));
+        self.waiting.retain(|task| !retry(task));
+        self.count_waiting();
+    }
+
+    pub(crate) fn count_waiting(&mut self) {
         self.waiting_bytes = self.waiting.iter().map(Task::bytes).sum();
     }
 
@@ -166,7 +173,7 @@ impl Session {
         if let Body::Failed { at_ms, reason } = &self.body {
             if now_ms < at_ms + self.settings.reload_after_ms {
                 let reason = format!("this document cannot be opened: {reason}");
-                self.turn_away(&task, &reason, fx);
+                self.turn_away(&task, &reason, now_ms, fx);
                 return Ok(());
             }
             self.body = Body::Cold;
@@ -234,7 +241,7 @@ impl Session {
     }
 
     /// Takes the live document out, for work that is done with it at once.
-    fn live(&mut self) -> Option<Box<syncline_document::Replica>> {
+    pub(crate) fn live(&mut self) -> Option<Box<syncline_document::Replica>> {
         match std::mem::replace(&mut self.body, Body::Cold) {
             Body::Live(replica) => Some(replica),
             other => {
@@ -242,107 +249,6 @@ impl Session {
                 None
             }
         }
-    }
-
-    fn answer(
-        &mut self,
-        id: PeerId,
-        state_vector: Bytes,
-        now_ms: u64,
-        fx: &mut Vec<Effect>,
-    ) -> Result<(), Task> {
-        let Some(peer) = self.peer(id) else { return Ok(()) };
-        // What the server wrote is shown to nobody before it is durable. Plain clients that confirm their edits
-        // take any frame for a confirmation, so theirs shows durable state only.
-        let until = match self.edits.back() {
-            Some(held) => held.sequence,
-            None if !peer.is_hocuspocus() => self.applied,
-            None => 0,
-        };
-        if until > self.durable {
-            self.deferred.push(Deferred { peer: id, state_vector, until });
-            return Ok(());
-        }
-        if let Body::Resting(stored) = &self.body
-            && stored.tail.is_empty()
-            && state_vector == NOTHING
-        {
-            let state =
-                stored.checkpoint.as_ref().map_or(Bytes::from_static(NO_UPDATE), |c| c.update.clone());
-            self.send_pair(id, &state, now_ms, fx);
-            return Ok(());
-        }
-        if !self.ready(now_ms, fx) {
-            return Err(Task::Answer { peer: id, state_vector });
-        }
-        let Some(mut replica) = self.live() else { return Ok(()) };
-        self.note_state_vector(id, &replica, &state_vector, now_ms, fx);
-        if self.size > self.settings.heavy_document_bytes {
-            let task = Task::Answer { peer: id, state_vector: state_vector.clone() };
-            self.work(Some(replica), Work::Diff { state_vector }, Some(task), now_ms, fx);
-            return Ok(());
-        }
-        match replica.diff(&state_vector) {
-            Ok(diff) => {
-                self.body = Body::Live(replica);
-                self.send_pair(id, &diff, now_ms, fx);
-            }
-            Err(broken) => {
-                self.body = Body::Failed { reason: broken.to_string(), at_ms: now_ms };
-                self.turn_away(&Task::Answer { peer: id, state_vector }, &broken.to_string(), fx);
-            }
-        }
-        Ok(())
-    }
-
-    /// Draws what a SyncStep1 tells of its sender. A device whose state vector covers ours has it all, unless a
-    /// deletion (which a state vector does not show) came after what it confirmed before.
-    fn note_state_vector(
-        &mut self,
-        id: PeerId,
-        replica: &syncline_document::Replica,
-        theirs: &[u8],
-        now_ms: u64,
-        fx: &mut Vec<Effect>,
-    ) {
-        let Ok(theirs) = state_vector::parse(theirs, &self.settings.limits) else { return };
-        self.note_offer(id, replica.known(), &theirs, now_ms, fx);
-        let Some(peer) = self.peer_mut(id) else { return };
-        if peer.join.dialect == Dialect::Plain {
-            peer.confirmation = confirmation(replica.known(), &theirs);
-        }
-        let Some(device) = peer.join.device.clone() else { return };
-        if replica.known().covered_by(&theirs)
-            && self.devices.received(&device) >= self.last_delete
-            && self.devices.receive(&device, self.durable)
-        {
-            self.status_changed();
-        }
-    }
-
-    /// Sends the SyncStep2 and SyncStep1 that answer a SyncStep1. From here on the peer gets every update.
-    pub(crate) fn send_pair(&mut self, id: PeerId, diff: &[u8], now_ms: u64, fx: &mut Vec<Effect>) {
-        let state_vector = match &self.body {
-            Body::Live(replica) => replica.state_vector(),
-            Body::Resting(stored) => {
-                stored.checkpoint.as_ref().map_or(Bytes::from_static(NOTHING), |c| c.state_vector.clone())
-            }
-            _ => Bytes::from_static(NOTHING),
-        };
-        let Some(peer) = self.peer_mut(id) else { return };
-        peer.synced = true;
-        if let Some(held) = &mut peer.hidden {
-            held.updates.clear();
-            held.bytes = 0;
-        }
-        fx.push(Effect::Send { to: id, frame: peer.frame(&Reply::SyncStep2(diff)) });
-        if peer.refused.is_none() {
-            // A refused peer would only bring the same bytes back.
-            fx.push(Effect::Send { to: id, frame: peer.frame(&Reply::SyncStep1(&state_vector)) });
-        } else {
-            self.introduce(id, fx);
-        }
-        self.used_ms = now_ms;
     }
 
     fn version(&mut self, id: PeerId, version: u64, fx: &mut Vec<Effect>) {
@@ -379,7 +285,7 @@ impl Session {
         {
             if peer.acks.len() >= OWED || peer.acks.bytes() > self.settings.document_bytes {
                 let ending = Ending::TryLater("too many edits before a SyncStep2: sync first".to_owned());
-                fx.push(Effect::End { peer: id, ending });
+                self.end(id, ending, fx);
                 return Ok(());
             }
             if peer.refused.is_some() {
@@ -478,35 +384,4 @@ impl Session {
         }
         Ok(())
     }
-}
-
-/// Makes the frame that confirms to a plain client what its state vector says it holds and we hold too.
-///
-/// Clients of the y-websocket 3.1 release candidates and of `@y/websocket` 4 count an edit as confirmed when a
-/// frame names its ids. An edit that was saved while its echo was lost with the connection would stay
-/// unconfirmed for ever: nobody sends it again. So after a resync they get the ids as GC blocks, which change
-/// nothing in a document that has those clocks. Only for state vectors of a few entries, as a client's own are.
-fn confirmation(known: &Known, theirs: &StateVector) -> Option<Bytes> {
-    const ENTRIES: usize = 64;
-    if theirs.len() > ENTRIES {
-        return None;
-    }
-    let mut both: Vec<(u64, u32)> =
-        theirs.iter().map(|(client, clock)| (client, clock.min(known.clock(client)))).collect();
-    both.retain(|(_, clock)| *clock > 0);
-    if both.is_empty() {
-        return None;
-    }
-    both.sort_unstable_by_key(|(client, _)| std::cmp::Reverse(*client));
-    let mut update = Vec::with_capacity(2 + both.len() * 16);
-    write_var_uint(&mut update, both.len() as u64);
-    for (client, clock) in both {
-        // One block, from clock 0, of kind GC, of that length.
-        write_var_uint(&mut update, 1);
-        write_var_uint(&mut update, client);
-        update.extend_from_slice(&[0, 0]);
-        write_var_uint(&mut update, u64::from(clock));
-    }
-    update.push(0);
-    Some(encode(None, &Reply::Update(&update)))
 }

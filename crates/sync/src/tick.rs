@@ -1,21 +1,21 @@
 //! What time brings: expired presence, coalesced status, held updates, folding and eviction.
 
-use syncline_document::record::Checkpoint;
-
-use crate::{
-    Effect, Session,
-    body::{self, Body, Outcome, Work},
-    fanout::flush_held,
-    peer::Peer,
-    session::id_of,
-};
+use crate::{Effect, Session, body::Body, peer::Peer, release::flush_held, session::id_of};
 
 use syncline_protocol::frame::Reply;
+
+/// Shortest time from one tick to the next that is asked for.
+const STEP_MS: u64 = 20;
 
 impl Session {
     /// Does what is due. Call it at [`Session::next_tick_ms`]; calling it more often changes nothing.
     pub fn tick(&mut self, now_ms: u64, fx: &mut Vec<Effect>) {
         let settings = self.settings.clone();
+        self.ticked_ms = now_ms;
+        if self.hangs(now_ms) {
+            self.turn_waiting_away(fx);
+        }
+        self.end_overdue(now_ms, fx);
         if let Some(payload) = self.presence.expire(now_ms.saturating_sub(settings.awareness_timeout_ms)) {
             self.tell_all(&Reply::Awareness(&payload), None, fx);
         }
@@ -40,10 +40,12 @@ impl Session {
             self.retry_pending();
             self.drain(now_ms, fx);
         }
-        if self.fold_wanted && matches!(self.body, Body::Resting(_)) && self.ready(now_ms, fx) {
+        let fold = self.fold_at_ms().is_some_and(|at_ms| at_ms <= now_ms);
+        if fold && self.fold_wanted && matches!(self.body, Body::Resting(_)) && self.ready(now_ms, fx) {
             self.drain(now_ms, fx);
         }
-        if self.store_failure.is_none() && matches!(self.body, Body::Live(_)) && self.fold_due(now_ms) {
+        let fold = fold || (self.unfolded.0 > 0 && self.store_failure.is_none() && self.unused(now_ms));
+        if fold && matches!(self.body, Body::Live(_)) {
             self.fold(now_ms, fx);
         }
         if self.may_evict(now_ms) {
@@ -51,7 +53,8 @@ impl Session {
         }
     }
 
-    /// Returns the time at which [`Session::tick`] has something to do; `None` if nothing is ahead.
+    /// Returns the time at which [`Session::tick`] has something to do; `None` if nothing is ahead. Right after a
+    /// tick it is never the present.
     pub fn next_tick_ms(&self) -> Option<u64> {
         let settings = &self.settings;
         let mut next: Option<u64> = None;
@@ -79,21 +82,24 @@ impl Session {
         if self.pending_due && matches!(self.body, Body::Live(_)) {
             at(self.used_ms);
         }
-        if matches!(self.body, Body::Live(_) | Body::Resting(_)) {
+        let (live, resting) = (matches!(self.body, Body::Live(_)), matches!(self.body, Body::Resting(_)));
+        // What is not settled does not become so by itself: the call that settles it asks again.
+        if (live || resting) && self.is_settled() {
             at(self.used_ms + settings.evict_after_ms);
-            if (self.fold_wanted || self.overgrown()) && self.checkpoint.is_none() {
-                at(self.used_ms);
-            }
         }
-        next
-    }
-
-    /// Asks for a checkpoint soon: this document's entries hold back the journal. Says whether the document is
-    /// in memory; if it is not, whoever asks may fold what is stored.
-    pub fn fold_soon(&mut self) -> bool {
-        let open = self.is_open();
-        self.fold_wanted = open && self.unfolded.0 > 0;
-        open
+        if let Some(fold_ms) = self.fold_at_ms().filter(|_| live || (resting && self.fold_wanted)) {
+            at(fold_ms);
+        }
+        if let Some(leave_ms) = self.peers.iter().flatten().filter_map(Peer::leaves_at_ms).min() {
+            at(leave_ms);
+        }
+        if let Some(hangs_ms) = self.busy_since_ms.map(|since_ms| since_ms + settings.busy_ms)
+            && self.ticked_ms < hangs_ms
+        {
+            at(hangs_ms);
+        }
+        // What stays overdue is looked at again, but not in a busy loop.
+        next.map(|next| next.max(self.ticked_ms + STEP_MS))
     }
 
     /// Writes the side record.
@@ -119,47 +125,8 @@ impl Session {
         self.peers.iter().flatten().any(Peer::may_have_status)
     }
 
-    fn overgrown(&self) -> bool {
-        self.unfolded.0 >= self.settings.fold_updates || self.unfolded.1 >= self.settings.fold_bytes
-    }
-
     fn unused(&self, now_ms: u64) -> bool {
         now_ms >= self.used_ms + self.settings.evict_after_ms && self.is_settled()
-    }
-
-    fn fold_due(&self, now_ms: u64) -> bool {
-        self.checkpoint.is_none()
-            && (self.fold_wanted || self.overgrown() || (self.unfolded.0 > 0 && self.unused(now_ms)))
-    }
-
-    /// Encodes a checkpoint as of the newest applied sequence.
-    fn fold(&mut self, now_ms: u64, fx: &mut Vec<Effect>) {
-        let Body::Live(mut replica) = std::mem::replace(&mut self.body, Body::Cold) else { return };
-        let (pending, sequence) = (self.pending.clone(), self.applied);
-        if self.size > self.settings.heavy_document_bytes {
-            return self.work(Some(replica), Work::Checkpoint { pending, sequence }, None, now_ms, fx);
-        }
-        match body::checkpoint(&mut replica, pending, sequence) {
-            Outcome::Checkpoint(checkpoint) => {
-                self.body = Body::Live(replica);
-                self.offer_checkpoint(checkpoint, fx);
-            }
-            Outcome::Broken(broken) => self.body = Body::Failed { reason: broken.to_string(), at_ms: now_ms },
-            _ => self.body = Body::Live(replica),
-        }
-    }
-
-    /// Hands out a checkpoint, at once if its sequence is durable, else when it is.
-    pub(crate) fn offer_checkpoint(&mut self, checkpoint: Checkpoint, fx: &mut Vec<Effect>) {
-        self.size = checkpoint.update.len();
-        self.pending.clone_from(&checkpoint.pending);
-        self.unfolded = (0, 0);
-        self.fold_wanted = false;
-        if checkpoint.sequence <= self.durable {
-            fx.push(Effect::Checkpoint(checkpoint));
-        } else {
-            self.checkpoint = Some(checkpoint);
-        }
     }
 
     /// A document leaves memory when nobody used it for a while, it is all on disk, folded, and nobody is owed

@@ -195,6 +195,86 @@ fn a_sync_step_2_with_a_gap_is_cut_and_its_rest_is_kept() {
 }
 
 #[test]
+fn a_cut_sync_step_2_is_saved_once_both_of_its_parts_are() {
+    let (gap, whole) = (typed(1, 1, "b"), typed(9, 0, "w"));
+    let both = [&[2][..], &whole[1..whole.len() - 1], &gap[1..]].concat();
+    let mut bench = Bench::new(Settings::default());
+    let peer = bench.join(Hocuspocus, Access::Write);
+    bench.step1(peer, Hocuspocus, &[0]);
+    bench.told(peer);
+    bench.step2(peer, Hocuspocus, &both);
+    bench.call(|session, now_ms, fx| session.durable(1, now_ms, fx));
+    assert!(bench.told(peer).is_empty(), "what waits is not on disk");
+    bench.call(|session, now_ms, fx| session.durable(2, now_ms, fx));
+    assert_eq!(bench.told(peer), [saved()]);
+
+    // What waits is on disk already, what is applied is not.
+    let more = typed(9, 1, "x");
+    let both = [&[2][..], &more[1..more.len() - 1], &gap[1..]].concat();
+    bench.step1(peer, Hocuspocus, &[0]);
+    bench.told(peer);
+    bench.step2(peer, Hocuspocus, &both);
+    assert_eq!(bench.kinds(), [EntryKind::Update, EntryKind::Pending, EntryKind::Update], "it is kept once");
+    assert!(bench.told(peer).is_empty());
+    bench.commit();
+    assert_eq!(bench.told(peer), [saved()]);
+}
+
+#[test]
+fn what_waits_for_missing_edits_is_tried_until_they_come() {
+    let mut bench = Bench::new(Settings { fold_updates: 3, ..Settings::default() });
+    let writer = bench.synced(Hocuspocus);
+    for client in [1, 2] {
+        let peer = bench.join(Hocuspocus, Access::Write);
+        bench.step1(peer, Hocuspocus, &[0]);
+        bench.step2(peer, Hocuspocus, &typed(client, 1, "b"));
+    }
+    bench.update(writer, Hocuspocus, &typed(5, 0, "of no help"));
+    bench.commit();
+    bench.tick_at(100);
+    let Some(Effect::Checkpoint(made)) = bench.asked.pop() else { panic!("a checkpoint") };
+    assert_eq!(made.pending.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), [1, 2]);
+    for (client, at_ms) in [(2, 200), (1, 300)] {
+        bench.update(writer, Hocuspocus, &typed(client, 0, "a"));
+        bench.tick_at(at_ms);
+    }
+    assert_eq!(bench.kinds()[3..], [EntryKind::Update; 4], "both are applied");
+    bench.commit();
+    bench.tick_at(400);
+    let Some(Effect::Checkpoint(made)) = bench.asked.pop() else { panic!("a checkpoint") };
+    assert!(made.pending.is_empty());
+}
+
+#[test]
+fn what_is_refused_while_it_waits_goes_on_waiting() {
+    let settings = Settings { document_bytes: 30, fold_updates: 3, ..Settings::default() };
+    let mut bench = Bench::new(settings);
+    let (peer, writer) = (bench.join(Hocuspocus, Access::Write), bench.synced(Hocuspocus));
+    bench.step1(peer, Hocuspocus, &[0]);
+    bench.step2(peer, Hocuspocus, &typed(1, 1, "b"));
+    bench.update(writer, Hocuspocus, &typed(1, 0, "a"));
+    bench.update(writer, Hocuspocus, &typed(5, 0, "full"));
+    bench.commit();
+    bench.tick_at(100);
+    let Some(Effect::Checkpoint(made)) = bench.asked.pop() else { panic!("a checkpoint") };
+    assert_eq!(made.pending.len(), 1, "there is no room for it, and it is not lost");
+    let refused = |effect: &Effect| matches!(effect, Effect::Refused(_));
+    assert!(!bench.asked.iter().any(refused), "it was counted when it came");
+}
+
+#[test]
+fn many_small_edits_with_a_gap_count_for_what_they_take() {
+    let mut bench = Bench::new(Settings { pending_bytes: 1_000, ..Settings::default() });
+    let peer = bench.synced(Hocuspocus);
+    for clock in 1..4 {
+        bench.update(peer, Hocuspocus, &typed(1, clock, "b"));
+    }
+    assert!(!bench.told(peer).contains(&not_saved()));
+    bench.update(peer, Hocuspocus, &typed(1, 4, "b"));
+    assert!(bench.told(peer).contains(&not_saved()), "three fit");
+}
+
+#[test]
 fn a_reader_is_told_that_its_edits_are_not_saved() {
     let mut bench = Bench::new(Settings::default());
     let writer = bench.synced(Hocuspocus);

@@ -108,7 +108,7 @@ fn a_server_edit_is_shown_to_nobody_before_it_is_durable() {
     bench.step1(peer, Hocuspocus, &[0]);
     assert!(bench.told(peer).is_empty(), "not even in a SyncStep2");
     bench.commit();
-    assert_eq!(bench.told(peer)[0], frame(Hocuspocus, &Reply::Update(&update)));
+    assert_eq!(bench.told(peer)[0], frame(Hocuspocus, &Reply::SyncStep2(&update)));
     assert!(bench.asked.iter().any(|effect| matches!(effect, Effect::EditSaved(Edit(1)))));
 }
 

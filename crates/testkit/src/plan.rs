@@ -199,6 +199,7 @@ fn settings(rng: &mut Rng) -> Settings {
         side_every_ms: 100,
         reload_after_ms: 60,
         step1_every_ms: 5,
+        busy_ms: if rng.chance(300) { rng.between(40, 120) } else { 10_000 },
         ..Settings::default()
     }
 }

@@ -48,7 +48,7 @@ pub struct Limits {
     pub heavy_work: u64,
     /// Documents above this many bytes are encoded on the pool.
     pub heavy_document_bytes: usize,
-    /// A document that takes longer than this over one update is refused and reported.
+    /// A document that is loading or busy for longer than this is refused and reported until the work comes back.
     pub busy_ms: u64,
     /// A document nobody used for this long leaves memory.
     pub evict_after_ms: u64,
@@ -129,7 +129,7 @@ pub struct Limits {
     pub min_free_bytes: u64,
     /// A document is folded into a checkpoint after this many updates,
     pub fold_updates: u64,
-    /// this many bytes of updates,
+    /// this many bytes of updates (a large one later, in proportion to its size),
     pub fold_bytes: u64,
     /// or this long.
     pub fold_age_ms: u64,
@@ -234,6 +234,7 @@ impl Limits {
             heavy_bytes: self.heavy_bytes,
             heavy_work: self.heavy_work,
             heavy_document_bytes: self.heavy_document_bytes,
+            busy_ms: self.busy_ms,
             evict_after_ms: self.evict_after_ms,
             fold_updates: self.fold_updates,
             fold_bytes: usize::try_from(self.fold_bytes).unwrap_or(usize::MAX),
