@@ -139,7 +139,11 @@ fn a_newer_layout_ends_with_4() {
     marker["layout"] = json!(marker["layout"].as_u64().expect("a number") + 1);
     fs::write(&path, marker.to_string()).expect("written");
     for command in ["serve", "verify", "inspect", "compact"] {
-        let output = run([command, "--data", text(server.data())]);
+        let mut arguments = vec![command, "--data", text(server.data())];
+        if command == "serve" {
+            arguments.extend(["--listen", "127.0.0.1:0"]);
+        }
+        let output = run(arguments);
         assert_eq!(code(&output), 4, "{command}: {}", stderr(&output));
         assert!(stderr(&output).contains("layout"), "{}", stderr(&output));
     }
