@@ -130,7 +130,7 @@ fn upgrade_key<B>(request: &Request<B>) -> Result<String, Rejection> {
 }
 
 /// An absent origin is allowed (there are no cookies to abuse); a present one must be ours or allowed.
-fn check_origin(config: &Config, headers: &HeaderMap) -> Result<(), Rejection> {
+pub(crate) fn check_origin(config: &Config, headers: &HeaderMap) -> Result<(), Rejection> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let origin = origin.to_str().unwrap_or("null");
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
