@@ -287,12 +287,11 @@ impl Attachments {
     fn deny(&mut self, raw: &str, closing: Closing) -> Result<(), Closing> {
         self.app.metrics.refused("access");
         self.outbound.push(encode(Some(raw), &Reply::Denied(closing.code().1)));
-        if self.addresses.len() < self.app.config.limits.documents_per_connection
-            || self.addresses.contains_key(raw)
+        let full = self.addresses.len() >= self.app.config.limits.documents_per_connection;
+        if (!full || self.addresses.contains_key(raw))
+            && let Some(before) = self.addresses.insert(raw.into(), Attachment::Denied)
         {
-            if let Some(before) = self.addresses.insert(raw.into(), Attachment::Denied) {
-                self.leave(before);
-            }
+            self.leave(before);
         }
         let useless = self.addresses.values().all(|known| matches!(known, Attachment::Denied));
         if useless && self.place.is_none() {

@@ -3,7 +3,7 @@
 mod admin;
 mod body;
 mod error;
-mod origin;
+pub(crate) mod origin;
 mod page;
 mod ysweet;
 
