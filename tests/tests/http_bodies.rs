@@ -1,12 +1,12 @@
 //! Bodies over HTTP cost no memory before the caller is known, and a bounded one after; what is refused for now can
 //! be told from what is refused for good.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use reqwest::StatusCode;
 use syncline_tests::{
     DEADLINE, Server, limited,
-    rest::{ask, error_code, update_of},
+    rest::{ask, error_code, get, update_of},
     token,
 };
 use tokio::{
@@ -97,6 +97,17 @@ async fn a_body_that_does_not_come_is_waited_for_a_bounded_time() {
     assert_eq!(status, 408, "{text}");
 }
 
+/// Waits until large messages have so many bytes of their memory.
+async fn until_taken(server: &Server, bytes: u64) {
+    let line = format!("syncline_large_message_bytes {bytes}");
+    let taken = timeout(DEADLINE, async {
+        while !get(server, "/metrics").await.text().await.expect("text").lines().any(|found| found == line) {
+            tokio::task::yield_now().await;
+        }
+    });
+    taken.await.unwrap_or_else(|_| panic!("large messages never have {bytes} bytes"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn large_bodies_share_the_memory_of_large_messages() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -104,33 +115,25 @@ async fn large_bodies_share_the_memory_of_large_messages() {
     let server = limited::start(&folder, &["--open"], &limits).expect("ready");
     let large = update_of(&"words ".repeat(100_000));
     for headers in [format!("Content-Length: {}", 1 << 20), "Transfer-Encoding: chunked".to_owned()] {
+        // What was saved a moment ago may still have its share.
+        until_taken(&server, 0).await;
         let mut first = Raw::post(server.address(), "/d/slow/update", "", &headers).await;
         if headers.starts_with("Transfer") {
             let chunk = format!("20000\r\n{}\r\n", "x".repeat(0x20000));
             first.0.write_all(chunk.as_bytes()).await.expect("sent");
         }
-        // It has what it declared, or what it may have, before it has sent it: the next one finds nothing left.
-        let refused = timeout(DEADLINE, async {
-            loop {
-                let answer = ask(&server, "POST", "/d/doc/update", "", large.clone()).await;
-                if answer.status() != StatusCode::OK {
-                    break answer;
-                }
-            }
-        });
-        let refused = refused.await.expect("the memory is taken");
+        // It has what it declared, or what it may have, before it has sent it.
+        until_taken(&server, 1 << 20).await;
+        let refused = ask(&server, "POST", "/d/doc/update", "", large.clone()).await;
         assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(refused.headers().contains_key("retry-after"));
         assert_eq!(error_code(refused).await, "busy");
         let small = ask(&server, "POST", "/d/doc/update", "", update_of("few words")).await;
         assert_eq!(small.status(), StatusCode::OK, "small ones need none of it");
         drop(first);
-        let again = timeout(DEADLINE, async {
-            while ask(&server, "POST", "/d/doc/update", "", large.clone()).await.status() != StatusCode::OK {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        });
-        again.await.expect("it is given back");
+        until_taken(&server, 0).await;
+        let again = ask(&server, "POST", "/d/doc/update", "", large.clone()).await;
+        assert_eq!(again.status(), StatusCode::OK, "it is given back");
     }
 }
 
