@@ -81,7 +81,19 @@ impl Client {
         path: &str,
         headers: &[(&str, &str)],
     ) -> anyhow::Result<Result<Self, StatusCode>> {
-        let stream = TcpStream::connect(server).await?;
+        Self::over(TcpStream::connect(server).await?, server, path, headers).await
+    }
+
+    /// As [`Client::try_connect`], over a connection of the caller's.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub async fn over(
+        stream: TcpStream,
+        server: SocketAddr,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> anyhow::Result<Result<Self, StatusCode>> {
         stream.set_nodelay(true)?;
         let mut request: Request = format!("ws://{server}{path}").into_client_request()?;
         for (name, value) in headers {

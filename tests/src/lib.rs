@@ -4,6 +4,7 @@
 //! - [`client`] is a WebSocket that speaks the plain or the Hocuspocus dialect, frame by frame.
 //! - [`device`] is a document with a client: it edits, syncs and knows what is saved.
 //! - [`witness`] is a device of any of the three families that keeps books of every ack.
+//! - [`rest`] asks the HTTP API.
 //! - [`limited`] starts servers with limits of a test's own.
 //!
 //! `tests/` has one file per behaviour. Nothing here sleeps: whatever is waited for has a deadline that only a
@@ -13,6 +14,7 @@
 pub mod client;
 pub mod device;
 pub mod limited;
+pub mod rest;
 pub mod server;
 pub mod witness;
 

@@ -39,6 +39,9 @@ async fn write(server: &Server, document: &str, words: &str) {
 fn wrong_usage_ends_with_2() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = text(folder.path());
+    let (deep, pool) = (folder.path().join("deep.toml"), folder.path().join("pool.toml"));
+    fs::write(&deep, "[limits]\ntype_depth = 65\n").expect("written");
+    fs::write(&pool, "[limits]\nlarge_pool_bytes = 1000\n").expect("written");
     let cases: &[&[&str]] = &[
         &["frobnicate"],
         &["inspect"],
@@ -48,6 +51,8 @@ fn wrong_usage_ends_with_2() {
         &["serve", "--data", data, "--config", "/nowhere.toml"],
         &["serve", "--data", data, "--jwt-public-key", "/nowhere.pem"],
         &["serve", "--data", data, "--allow-origin", "example.com"],
+        &["serve", "--data", data, "--config", text(&deep)],
+        &["serve", "--data", data, "--config", text(&pool)],
         &["token", "--data", data, "--user", "a/b"],
         &["token", "--data", data, "--user", "a", "--ttl", "soon"],
         &["inspect", "--data", "/nowhere/at/all"],
@@ -73,7 +78,7 @@ fn an_open_server_on_every_address_must_be_asked_for() {
 fn the_environment_and_the_file_configure_the_server_and_flags_win() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("config.toml");
-    fs::write(&file, "log = \"error\"\n[limits]\nhttp_body_bytes = 1000\n").expect("written");
+    fs::write(&file, "log = \"error\"\n[limits]\nhttp_json_bytes = 1000\n").expect("written");
     let data = folder.path().join("data");
     // The file alone has no --open: the environment has it.
     let server =

@@ -33,7 +33,7 @@ fn inspect(data: &Path, document: &str) -> Result<Value> {
 
 async fn metrics(server: &Server) -> Result<String> {
     let mut stream = TcpStream::connect(server.address()).await?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
     let mut text = String::new();
     stream.read_to_string(&mut text).await?;
     Ok(text)

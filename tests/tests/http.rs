@@ -1,42 +1,14 @@
 //! HTTP beside the sockets: health, metrics, the page, y-sweet's REST, the operators' endpoints.
 
-use reqwest::{Response, StatusCode};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use syncline_protocol::frame::Reply;
-use syncline_tests::{Client as Socket, Device, Event, Server, http, token};
-use yrs::{Doc, GetString, ReadTxn, StateVector, Text, Transact, Update, updates::decoder::Decode};
-
-async fn get(server: &Server, path: &str) -> Response {
-    http().get(server.url(path)).send().await.expect("an answer")
-}
-
-async fn ask(
-    server: &Server,
-    method: &str,
-    path: &str,
-    token: &str,
-    body: impl Into<reqwest::Body>,
-) -> Response {
-    let method = method.parse().expect("a method");
-    let mut request = http().request(method, server.url(path)).body(body);
-    if !token.is_empty() {
-        request = request.bearer_auth(token);
-    }
-    request.send().await.expect("an answer")
-}
-
-async fn error_code(response: Response) -> String {
-    let body: Value = response.json().await.expect("JSON");
-    assert!(body["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{body}");
-    body["error"]["code"].as_str().expect("a code").to_owned()
-}
-
-/// An update that writes these words, and the same for reading.
-fn update_of(words: &str) -> Vec<u8> {
-    let doc = Doc::new();
-    doc.get_or_insert_text("text").insert(&mut doc.transact_mut(), 0, words);
-    doc.transact().encode_diff_v1(&StateVector::default())
-}
+use syncline_tests::{
+    Client as Socket, Device, Event, Server, http,
+    rest::{ask, error_code, get, update_of},
+    token,
+};
+use yrs::{Doc, GetString, Transact, Update, updates::decoder::Decode};
 
 fn words_of(update: &[u8]) -> String {
     let doc = Doc::new();
@@ -126,7 +98,7 @@ async fn refusals_have_a_code_and_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_over_the_limit_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
-    let limit = [("SYNCLINE_LIMITS__HTTP_BODY_BYTES", "1000")];
+    let limit = [("SYNCLINE_LIMITS__MESSAGE_BYTES", "1000")];
     let server = Server::start(&folder.path().join("data"), &["--open"], &limit).expect("ready");
     let large = ask(&server, "POST", "/d/doc/update", "", vec![0; 1_001]).await;
     assert_eq!(large.status(), StatusCode::PAYLOAD_TOO_LARGE);
@@ -208,6 +180,24 @@ async fn nobody_hands_on_more_than_they_have() {
     let strong = full["token"].as_str().expect("a token");
     let posted = ask(&server, "POST", "/d/shared/update", strong, update_of("words")).await;
     assert_eq!(posted.status(), StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_token_stays_with_the_device_it_was_made_for() {
+    use base64::Engine;
+    let server = Server::fresh(&[]).expect("ready");
+    let phone = token(server.data(), "ada", &["--device", "phone"]);
+    let admin = token(server.data(), "root", &["--role", "admin", "--device", "console"]);
+    for (token, body, device) in
+        [(&phone, "{}", json!("phone")), (&admin, r#"{"userId":"ada"}"#, Value::Null)]
+    {
+        let response = ask(&server, "POST", "/doc/ada/x/auth", token, body).await;
+        let minted: Value = response.json().await.expect("JSON");
+        let payload = minted["token"].as_str().and_then(|token| token.split('.').nth(1)).expect("a token");
+        let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).expect("base64");
+        let claims: Value = serde_json::from_slice(&bytes).expect("JSON");
+        assert_eq!((&claims["sub"], &claims["device"]), (&json!("ada"), &device));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

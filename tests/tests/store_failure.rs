@@ -59,7 +59,7 @@ impl Drop for Disk {
 async fn get(server: &Server, path: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(server.address()).await?;
     stream
-        .write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
+        .write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes())
         .await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
@@ -170,4 +170,34 @@ async fn a_write_that_fails_acknowledges_nothing_and_the_server_says_so() -> Res
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn edits_are_refused_before_the_disk_is_quite_full() -> Result<()> {
     survives_a_full_disk(64, &[("min_free_bytes", 24 << 20), ("reserve_bytes", 1)]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_cannot_save_its_last_edits_ends_with_1() -> Result<()> {
+    let Some(disk) = Disk::new(64)? else { return Ok(()) };
+    let home = tempfile::tempdir()?;
+    let data = disk.path().join("data");
+    // One commit, then none for a while: what comes in between is saved when the server goes down, or not at all.
+    let limits = [("min_free_bytes", 1), ("reserve_bytes", 1), ("commit_pace_us", 10_000_000)];
+    let mut server = limited::start_on(home.path(), &data, &["--open"], &limits)?;
+    let mut device = Witness::fresh(server.address(), Dialect::Hocuspocus, "doc", 1).await?;
+    device.write("saved").await?;
+    device.until_saved().await?;
+    device.write(&word(&mut fastrand::Rng::with_seed(7), 100_000)).await?;
+    let reader = Witness::fresh(server.address(), Dialect::Hocuspocus, "doc", 2).await?;
+    ensure!(reader.text() == device.text(), "the edit has not arrived");
+    let full = std::fs::write(disk.path().join("filler"), vec![1; 64 << 20]);
+    ensure!(full.is_err(), "the disk is not full");
+    let status = server.terminate()?;
+    ensure!(status.code() == Some(1), "ended with {status}:\n{}", server.log());
+    ensure!(server.log().contains("unsaved"), "nothing says so:\n{}", server.log());
+    ensure!(device.saved() == 1, "called saved");
+
+    std::fs::remove_file(disk.path().join("filler"))?;
+    let server = limited::start_on(home.path(), &data, &["--open"], &[])?;
+    let fresh = Witness::fresh(server.address(), Dialect::Hocuspocus, "doc", 3).await?;
+    ensure!(fresh.text() == "saved", "what was saved is not there");
+    device.sync(server.address()).await?;
+    device.until_saved().await?;
+    Ok(())
 }

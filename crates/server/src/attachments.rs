@@ -1,7 +1,10 @@
 //! The documents of one connection: which dialect it speaks, who it is for each of them, and what waits until
 //! that is known.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+mod preauth;
+mod visitor;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use syncline_protocol::{
@@ -13,34 +16,19 @@ use tokio::time::Instant;
 
 use crate::{
     app::{App, HeldPlace, Open},
-    auth::{Denied, DocumentAccess, Principal},
-    clock::now_ms,
+    auth::{Denied, Principal},
     connection::keep_alive_frame,
     metrics::Speaks,
     outbound::{Closing, Outbound},
     registry::Document,
 };
 
+use preauth::Allowance;
+pub(crate) use visitor::Visitor;
+use visitor::{Identity, expiry, rights};
+
 /// A document's name, and the session that a client may add to it.
 const ADDRESS_BYTES: usize = 512 + 1 + 128;
-
-/// Who connected, as far as the upgrade request tells.
-#[derive(Debug)]
-pub(crate) struct Visitor {
-    /// The document that the path names.
-    pub(crate) document: Option<DocumentName>,
-    /// The path is y-sweet's.
-    pub(crate) ysweet: bool,
-    /// Who the request's token names, or why it names nobody.
-    pub(crate) principal: Result<Principal, Denied>,
-    /// The device named in the URL.
-    pub(crate) device: Option<Arc<str>>,
-    pub(crate) device_name: Option<Arc<str>>,
-    pub(crate) device_kind: Option<Arc<str>>,
-    /// It asked for status messages.
-    pub(crate) wants_status: bool,
-    pub(crate) address: IpAddr,
-}
 
 /// What a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,9 +47,12 @@ pub(crate) enum Family {
 struct Joined {
     document: Arc<Document>,
     peer: PeerId,
+    identity: Identity,
     expires: Option<Instant>,
     /// It was asked for a new token.
     asked: bool,
+    /// Another user or device took the address over: until then the client has to sync anew.
+    sync_by: Option<Instant>,
     /// Its place among the SyncStep1 of the connection, which are answered in order; 0 before its first.
     step1: u64,
 }
@@ -91,9 +82,10 @@ pub(crate) struct Attachments {
     addresses: HashMap<Box<str>, Attachment>,
     /// SyncStep1 received.
     steps1: u64,
-    /// What waits for tokens, all addresses together.
-    waiting_bytes: usize,
-    waiting_frames: usize,
+    /// What came without a token that opens anything, all addresses together.
+    allowance: Allowance,
+    /// A Hocuspocus socket that has nothing but denials takes the place of a refused one.
+    place: Option<HeldPlace>,
 }
 
 impl Attachments {
@@ -113,8 +105,8 @@ impl Attachments {
             refused: None,
             addresses: HashMap::new(),
             steps1: 0,
-            waiting_bytes: 0,
-            waiting_frames: 0,
+            allowance: Allowance::default(),
+            place: None,
         }
     }
 
@@ -177,11 +169,11 @@ impl Attachments {
             let major = version.and_then(|version| version.split('.').next()?.parse::<u32>().ok());
             let pings = major.is_some_and(|major| major >= 4);
             self.family = Family::Hocuspocus { pings };
-            return self.authenticate(&address, token);
+            return self.authenticate(&address, token, frame.len());
         }
         if let Message::Detach = message {
-            if let Some(Attachment::Joined(joined)) = self.addresses.remove(address.raw) {
-                joined.document.detach(joined.peer);
+            if let Some(attachment) = self.addresses.remove(address.raw) {
+                self.leave(attachment);
             }
             return Ok(());
         }
@@ -190,6 +182,7 @@ impl Attachments {
                 if let Message::SyncStep1(_) = message {
                     self.steps1 += 1;
                     joined.step1 = self.steps1;
+                    joined.sync_by = None;
                 }
                 joined.document.receive(joined.peer, &message, frame);
                 Ok(())
@@ -197,36 +190,30 @@ impl Attachments {
             Some(Attachment::Denied) => Ok(()),
             Some(Attachment::Waiting { frames, .. }) => {
                 frames.push(frame.clone());
-                self.count_waiting(frame.len())
+                self.allowance.wait(frame.len());
+                self.check_allowance()
             }
             None if self.visitor.principal.is_ok() => {
                 // Version 2 sends no Auth where it has no token.
                 let principal = self.visitor.principal.clone();
-                if self.admit(&address, &principal, false) { self.receive_addressed(frame) } else { Ok(()) }
+                if self.admit(&address, &principal, false)? { self.receive_addressed(frame) } else { Ok(()) }
             }
             None => {
                 let waiting = Attachment::Waiting { frames: vec![frame.clone()], since: Instant::now() };
                 self.addresses.insert(address.raw.into(), waiting);
-                self.count_waiting(frame.len())
+                self.allowance.wait(frame.len());
+                self.check_allowance()
             }
         }
     }
 
-    fn count_waiting(&mut self, bytes: usize) -> Result<(), Closing> {
-        let limits = &self.app.config.limits;
-        self.waiting_bytes += bytes;
-        self.waiting_frames += 1;
-        if self.waiting_bytes > limits.pre_auth_bytes
-            || self.waiting_frames > limits.pre_auth_messages
-            || self.addresses.len() > limits.pre_auth_documents
-        {
-            return Err(Closing::PreAuth("too much before a token: authenticate first".to_owned()));
-        }
-        Ok(())
+    fn check_allowance(&self) -> Result<(), Closing> {
+        let strangers = self.addresses.values().filter(|known| !matches!(known, Attachment::Joined(_)));
+        self.allowance.check(&self.app.config.limits, strangers.count())
     }
 
-    /// Judges a token sent for an address, the first or a fresh one.
-    fn authenticate(&mut self, address: &Address<'_>, token: &str) -> Result<(), Closing> {
+    /// Judges a token sent for an address, the first or a fresh one. `bytes` is the size of its frame.
+    fn authenticate(&mut self, address: &Address<'_>, token: &str, bytes: usize) -> Result<(), Closing> {
         let principal = match token {
             "" => self.visitor.principal.clone(),
             token => self.app.auth.principal(Some(token)),
@@ -235,67 +222,91 @@ impl Attachments {
             Some(Attachment::Waiting { frames, .. }) => std::mem::take(frames),
             _ => Vec::new(),
         };
-        self.waiting_frames = self.waiting_frames.saturating_sub(waiting.len());
-        self.waiting_bytes = self.waiting_bytes.saturating_sub(waiting.iter().map(Bytes::len).sum());
-        if !self.admit(address, &principal, true) {
-            return Ok(());
+        self.allowance.give_back(&waiting);
+        if !self.admit(address, &principal, true)? {
+            // Whoever tries tokens one after the other uses the allowance up. A client of many documents whose
+            // token is no good is kept as one of a single document is: nothing waits for it.
+            self.allowance.spend(bytes);
+            return self.allowance.check(&self.app.config.limits, 0);
         }
         waiting.iter().try_for_each(|frame| self.receive_addressed(frame))
     }
 
     /// Lets an address in, or says why not. `answer` says that the client waits for the word.
-    fn admit(&mut self, address: &Address<'_>, principal: &Result<Principal, Denied>, answer: bool) -> bool {
+    fn admit(
+        &mut self,
+        address: &Address<'_>,
+        principal: &Result<Principal, Denied>,
+        answer: bool,
+    ) -> Result<bool, Closing> {
         let rights = match DocumentName::parse(address.document) {
             Ok(name) => rights(principal, &name).map(|(principal, access)| (name, principal, access)),
             Err(error) => Err(Closing::Forbidden(error.to_string())),
         };
         let (name, principal, access) = match rights {
             Ok(rights) => rights,
-            Err(closing) => {
-                self.deny(address.raw, closing.code().1);
-                return false;
-            }
+            Err(closing) => return self.deny(address.raw, closing).map(|()| false),
         };
-        let full = self.addresses.len() >= self.app.config.limits.documents_per_connection;
-        let joined = match self.addresses.get_mut(address.raw) {
-            Some(Attachment::Joined(joined)) => {
-                joined.document.enter(|session, _, _| session.set_access(joined.peer, access));
-                joined.expires = expiry(&principal);
-                joined.asked = false;
-                None
-            }
-            _ if full => {
-                self.deny(address.raw, "too many documents on one connection: open another");
-                return false;
-            }
-            _ => Some(()),
-        };
+        let known = self.addresses.get(address.raw);
+        let joined = matches!(known, Some(Attachment::Joined(_)));
+        if !joined && self.addresses.len() >= self.app.config.limits.documents_per_connection {
+            let full = "too many documents on one connection: open another";
+            return self.deny(address.raw, Closing::TryLater(full.to_owned())).map(|()| false);
+        }
         if answer {
             let read_only = access == Access::Read;
             self.outbound.push(encode(Some(address.raw), &Reply::Authenticated { read_only }));
         }
-        if joined.is_some() {
-            let joined = self.join(&name, Dialect::Hocuspocus, Some(address.raw), access, &principal);
-            self.addresses.insert(address.raw.into(), Attachment::Joined(joined));
+        if !self.renew(address.raw, access, &principal) {
+            let mut next = self.join(&name, Dialect::Hocuspocus, Some(address.raw), access, &principal);
+            let allowed = Duration::from_millis(self.app.config.limits.pre_auth_ms);
+            next.sync_by = joined.then(|| Instant::now() + allowed);
+            if let Some(before) = self.addresses.insert(address.raw.into(), Attachment::Joined(next)) {
+                self.leave(before);
+            }
+            self.place = None;
         }
+        Ok(true)
+    }
+
+    /// Takes a fresh token of who has the address already. Another user or device joins anew, so that the journal
+    /// names the right one: then this is `false`.
+    fn renew(&mut self, raw: &str, access: Access, principal: &Principal) -> bool {
+        let identity = self.visitor.identity(principal);
+        let Some(Attachment::Joined(joined)) = self.addresses.get_mut(raw) else { return false };
+        if joined.identity != identity {
+            return false;
+        }
+        joined.document.enter(|session, _, _| session.set_access(joined.peer, access));
+        joined.expires = expiry(principal);
+        joined.asked = false;
         true
     }
 
-    fn deny(&mut self, raw: &str, reason: &str) {
+    /// Denies an address. The socket is kept, but of those that have nothing else only so many for one address.
+    fn deny(&mut self, raw: &str, closing: Closing) -> Result<(), Closing> {
         self.app.metrics.refused("access");
-        self.outbound.push(encode(Some(raw), &Reply::Denied(reason)));
-        if self.addresses.len() < self.app.config.limits.documents_per_connection
-            || self.addresses.contains_key(raw)
+        self.outbound.push(encode(Some(raw), &Reply::Denied(closing.code().1)));
+        let full = self.addresses.len() >= self.app.config.limits.documents_per_connection;
+        if (!full || self.addresses.contains_key(raw))
+            && let Some(before) = self.addresses.insert(raw.into(), Attachment::Denied)
         {
-            match self.addresses.insert(raw.into(), Attachment::Denied) {
-                Some(Attachment::Joined(joined)) => joined.document.detach(joined.peer),
-                Some(Attachment::Waiting { frames, .. }) => {
-                    self.waiting_frames = self.waiting_frames.saturating_sub(frames.len());
-                    let bytes: usize = frames.iter().map(Bytes::len).sum();
-                    self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes);
-                }
-                Some(Attachment::Denied) | None => {}
-            }
+            self.leave(before);
+        }
+        let useless = self.addresses.values().all(|known| matches!(known, Attachment::Denied));
+        if useless && self.place.is_none() {
+            let place = self.app.hold(self.visitor.address).ok_or(closing)?;
+            self.place = Some(place);
+        }
+        Ok(())
+    }
+
+    /// Gives back what an address had.
+    fn leave(&mut self, attachment: Attachment) {
+        match attachment {
+            Attachment::Joined(joined) => joined.document.detach(joined.peer),
+            Attachment::Waiting { frames, .. } => self.allowance.give_back(&frames),
+            Attachment::Denied => {}
         }
     }
 
@@ -308,18 +319,19 @@ impl Attachments {
         principal: &Principal,
     ) -> Joined {
         let visitor = &self.visitor;
+        let identity = visitor.identity(principal);
         let join = Join {
             dialect,
             address: address.map(Arc::from),
             access,
-            user: principal.user().cloned(),
-            device: principal.device().or(visitor.device.as_ref()).cloned(),
+            user: identity.user.clone(),
+            device: identity.device.clone(),
             device_name: visitor.device_name.clone(),
             device_kind: visitor.device_kind.clone(),
             wants_status: visitor.wants_status,
         };
         let (document, peer) = self.open.registry.attach(name, &join, &self.outbound);
-        Joined { document, peer, expires: expiry(principal), asked: false, step1: 0 }
+        Joined { document, peer, identity, expires: expiry(principal), asked: false, sync_by: None, step1: 0 }
     }
 
     /// Says whether anything was judged: until then the time before authentication runs.
@@ -347,7 +359,7 @@ impl Attachments {
         let refused = self.refused.as_ref().map(|(until, ..)| *until);
         let addresses = self.addresses.values().filter_map(|attachment| match attachment {
             Attachment::Waiting { since, .. } => Some(*since + auth),
-            Attachment::Joined(joined) => joined.expires,
+            Attachment::Joined(joined) => joined.expires.into_iter().chain(joined.sync_by).min(),
             Attachment::Denied => None,
         });
         addresses.chain(plain).chain(refused).min()
@@ -368,6 +380,11 @@ impl Attachments {
                 Attachment::Waiting { since, .. } if *since + auth <= now => {
                     denied.push((raw.clone(), "no token came in time"));
                 }
+                // It would hear of nobody's edits, and nothing it sends would be called saved.
+                Attachment::Joined(joined) if joined.sync_by.is_some_and(|by| by <= now) => {
+                    let reason = "another user or device took a document over: reconnect";
+                    return Err(Closing::TryLater(reason.to_owned()));
+                }
                 Attachment::Joined(joined) if joined.expires.is_some_and(|expires| expires <= now) => {
                     if std::mem::replace(&mut joined.asked, true) {
                         denied.push((raw.clone(), "the token has expired"));
@@ -380,7 +397,7 @@ impl Attachments {
             }
         }
         for (raw, reason) in denied {
-            self.deny(&raw, reason);
+            self.deny(&raw, Closing::Unauthorized(reason.to_owned()))?;
         }
         Ok(())
     }
@@ -438,37 +455,4 @@ impl Drop for Attachments {
         self.leave_all();
         self.app.metrics.connection_closed(self.speaks());
     }
-}
-
-impl Visitor {
-    /// Says what the bearer of the request's token may do with a document, or why nothing.
-    pub(crate) fn rights(&self, name: &DocumentName) -> Result<(Principal, Access), Closing> {
-        rights(&self.principal, name)
-    }
-}
-
-fn rights(
-    principal: &Result<Principal, Denied>,
-    name: &DocumentName,
-) -> Result<(Principal, Access), Closing> {
-    let principal = principal.clone().map_err(|denied| Closing::Unauthorized(denied.to_string()))?;
-    if principal.expires_at_ms().is_some_and(|at| at <= now_ms()) {
-        return Err(Closing::Unauthorized(Denied::Expired.to_string()));
-    }
-    let access = match principal.access(name) {
-        DocumentAccess::Write => Access::Write,
-        DocumentAccess::Read => Access::Read,
-        DocumentAccess::None => {
-            return Err(Closing::Forbidden(
-                "this token does not open this document: ask for a grant".to_owned(),
-            ));
-        }
-    };
-    Ok((principal, access))
-}
-
-/// Returns when a token runs out, on the clock of timers.
-fn expiry(principal: &Principal) -> Option<Instant> {
-    let left_ms = principal.expires_at_ms()?.saturating_sub(now_ms());
-    Instant::now().checked_add(Duration::from_millis(left_ms))
 }

@@ -142,11 +142,6 @@ impl Config {
         self.limits.check()
     }
 
-    /// Returns what an open document is bounded by.
-    pub fn sync_settings(&self) -> syncline_sync::Settings {
-        self.limits.sync_settings()
-    }
-
     /// Returns how the commit thread works.
     pub fn writer_options(&self) -> WriterOptions {
         self.limits.writer_options()
@@ -245,5 +240,37 @@ mod tests {
     #[test]
     fn a_limit_of_zero_is_refused_by_name() {
         assert!(refused(|config| config.limits.document_bytes = 0).contains("limits.document_bytes"));
+        assert!(refused(|config| config.limits.connections = 0).contains("limits.connections"));
+        assert!(refused(|config| config.limits.ping_every_ms = 0).contains("limits.ping_every_ms"));
+        assert!(refused(|config| config.limits.pool_threads = 0).contains("limits.pool_threads"));
+    }
+
+    #[test]
+    fn a_limit_beyond_every_machine_is_refused_by_name() {
+        let text = refused(|config| config.limits.connections = usize::MAX >> 1);
+        assert!(text.contains("limits.connections must be at most"), "{text}");
+        assert!(refused(|config| config.limits.pre_auth_ms = u64::MAX).contains("out of range"));
+    }
+
+    #[test]
+    fn nesting_that_overflows_the_stack_cannot_be_configured() {
+        for deeper in [65, 10_000] {
+            let text = refused(|config| config.limits.any_depth = deeper);
+            assert!(text.contains("limits.any_depth must be at most 64"), "{text}");
+            let text = refused(|config| config.limits.type_depth = deeper);
+            assert!(text.contains("limits.type_depth must be at most 64"), "{text}");
+        }
+        let mut config = Config::default();
+        (config.limits.any_depth, config.limits.type_depth) = (64, 64);
+        config.check().expect("as deep as it may be");
+    }
+
+    #[test]
+    fn the_largest_message_fits_into_the_pool_of_large_ones() {
+        let text = refused(|config| config.limits.large_pool_bytes = config.limits.message_bytes - 1);
+        assert!(text.contains("message_bytes") && text.contains("large_pool_bytes"), "{text}");
+        let mut config = Config::default();
+        config.limits.large_pool_bytes = config.limits.message_bytes;
+        config.check().expect("one at a time");
     }
 }

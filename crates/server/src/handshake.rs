@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use syncline_protocol::names::{DocumentName, check_device};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::{app::App, attachments::Visitor, config::Config};
+use crate::{app::App, attachments::Visitor, config::Config, http::origin::check_host};
 
 /// The subprotocol of clients that know this server.
 const STATUS_PROTOCOL: &str = "syncline.v1";
@@ -54,6 +54,7 @@ pub(crate) fn judge<B>(
     let path = parse_path(request.uri().path())?;
     let key = upgrade_key(request)?;
     check_origin(&app.config, request.headers())?;
+    check_host(&app.config, request.uri(), request.headers())?;
     let query = Query::parse(request.uri());
     let offered = protocols(request.headers());
     let bearer = offered.iter().find_map(|protocol| protocol.strip_prefix(BEARER_PROTOCOL));
@@ -130,7 +131,7 @@ fn upgrade_key<B>(request: &Request<B>) -> Result<String, Rejection> {
 }
 
 /// An absent origin is allowed (there are no cookies to abuse); a present one must be ours or allowed.
-fn check_origin(config: &Config, headers: &HeaderMap) -> Result<(), Rejection> {
+pub(crate) fn check_origin(config: &Config, headers: &HeaderMap) -> Result<(), Rejection> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let origin = origin.to_str().unwrap_or("null");
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());

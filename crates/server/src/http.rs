@@ -1,7 +1,9 @@
 //! HTTP beside the sockets: health, metrics, the page, y-sweet's REST, and what operators ask for.
 
 mod admin;
+mod body;
 mod error;
+pub(crate) mod origin;
 mod page;
 mod ysweet;
 
@@ -9,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, Request, State},
+    extract::{Request, State},
     middleware::{Next, from_fn_with_state, map_response},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -34,7 +36,6 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/admin/documents", get(admin::documents))
         .route("/v1/admin/documents/{*name}", get(admin::document))
         .route("/v1/admin/backup", get(admin::backup))
-        .layer(DefaultBodyLimit::max(app.config.limits.http_body_bytes))
         .layer(from_fn_with_state(app.clone(), limit_time));
     Router::new()
         .route("/healthz", get(healthz))
@@ -42,6 +43,8 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(asked)
         .fallback(page::serve)
         .method_not_allowed_fallback(wrong_method)
+        .layer(origin::cors(&app))
+        .layer(from_fn_with_state(app.clone(), origin::guard))
         .layer(map_response(harden))
         .layer(from_fn_with_state(app.clone(), count))
         .with_state(app)
@@ -150,3 +153,6 @@ async fn harden(mut response: Response) -> Response {
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,13 +20,15 @@ use parking_lot::Mutex;
 use syncline_document::record::{Origin, Sequence};
 use syncline_protocol::{frame::Message, names::DocumentName};
 use syncline_store::{StoreError, writer::Writer};
-use syncline_sync::{Edit, Effect, Join, PeerId, Session, Settings};
-use tokio::sync::oneshot;
+use syncline_sync::{Effect, Join, PeerId, Session, Settings};
 
 use crate::{
     clock::now_ms,
+    config::Limits,
+    edits::{Edits, SubmitError, Told},
     metrics::Metrics,
     outbound::{Closing, Outbound},
+    pool::Pool,
 };
 
 /// The journal that tags its entries with the document they belong to.
@@ -56,8 +58,12 @@ pub struct Engine {
     pub metrics: Arc<Metrics>,
     /// The sessions' bounds.
     pub settings: Arc<Settings>,
-    /// Where loads and jobs run: its threads have the stacks that deep documents need.
+    /// Where loaded documents are handed over: its threads have the stacks that deep documents need.
     pub runtime: tokio::runtime::Handle,
+    /// Where jobs run.
+    pub pool: Pool,
+    /// Server edits that may wait for one document.
+    pub edits_per_document: usize,
     /// Why the store takes nothing more, once it does not.
     failure: OnceLock<String>,
 }
@@ -73,22 +79,19 @@ impl Engine {
     pub fn new(
         journal: Journal,
         metrics: Arc<Metrics>,
-        settings: Arc<Settings>,
+        limits: &Limits,
         runtime: tokio::runtime::Handle,
     ) -> Arc<Self> {
-        Arc::new(Self { journal, metrics, settings, runtime, failure: OnceLock::new() })
+        Arc::new(Self {
+            journal,
+            metrics,
+            settings: Arc::new(limits.sync_settings()),
+            pool: Pool::new(runtime.clone(), limits.pool_threads),
+            runtime,
+            edits_per_document: limits.http_edits_per_document,
+            failure: OnceLock::new(),
+        })
     }
-}
-
-/// Why a call over HTTP did not go through.
-#[derive(Debug, thiserror::Error)]
-pub enum SubmitError {
-    /// The document's session refused it.
-    #[error("{0}")]
-    Refused(String),
-    /// The server is going down, or the document's session was ended.
-    #[error("the server is restarting: try again")]
-    Gone,
 }
 
 /// An open document.
@@ -112,8 +115,7 @@ struct Inner {
     /// The sockets of the session's peers, by their index.
     links: Vec<Option<Arc<Outbound>>>,
     /// Who waits for a server edit.
-    edits: HashMap<Edit, oneshot::Sender<Result<(), SubmitError>>>,
-    next_edit: u64,
+    edits: Edits,
     /// It was taken out of the registry: a new handle serves the name now.
     retired: bool,
     /// Counts the sessions that a panic ended here: answers meant for an earlier one are dropped.
@@ -129,8 +131,7 @@ impl Document {
             inner: Mutex::new(Inner {
                 session,
                 links: Vec::new(),
-                edits: HashMap::new(),
-                next_edit: 0,
+                edits: Edits::default(),
                 retired: false,
                 epoch: 0,
             }),
@@ -195,17 +196,18 @@ impl Document {
         Some(peer)
     }
 
-    fn submit(&self, update: Bytes, origin: Origin) -> Option<oneshot::Receiver<Result<(), SubmitError>>> {
+    /// Gives an edit to the session. `None` where this handle was taken out of the registry.
+    fn submit(&self, update: Bytes, origin: Origin) -> Option<Result<Told, SubmitError>> {
         let mut inner = self.inner.lock();
         if inner.retired {
             return None;
         }
-        let edit = Edit(inner.next_edit);
-        inner.next_edit += 1;
-        let (told, tell) = oneshot::channel();
-        inner.edits.insert(edit, told);
+        let (edit, told) = match inner.edits.begin(self.engine.edits_per_document) {
+            Ok(begun) => begun,
+            Err(error) => return Some(Err(error)),
+        };
         self.carry_out(&mut inner, |session, now, fx| session.edit(edit, update, origin, now, fx));
-        Some(tell)
+        Some(Ok(told))
     }
 
     fn carry_out<R>(
@@ -220,8 +222,15 @@ impl Document {
             self.end_session(inner);
             return None;
         };
+        // The session gives the code of a refusal right before it refuses an edit.
+        let mut before = None;
         for effect in effects.drain(..) {
-            self.perform(inner, effect);
+            let code = match effect {
+                Effect::Refused(code) => Some(code),
+                _ => None,
+            };
+            self.perform(inner, effect, before);
+            before = code;
         }
         EFFECTS.set(effects);
         let tick = inner.session.next_tick_ms().unwrap_or(NEVER);
@@ -258,7 +267,8 @@ impl Document {
         self.glance.store(LOOK, Ordering::Relaxed);
     }
 
-    fn perform(&self, inner: &mut Inner, effect: Effect) {
+    /// `refused` is the code of the refusal that the effect before this one told.
+    fn perform(&self, inner: &mut Inner, effect: Effect, refused: Option<&'static str>) {
         let link = |peer: PeerId| inner.links.get(peer.index as usize).and_then(Option::as_ref);
         match effect {
             Effect::Send { to, frame } => {
@@ -291,11 +301,9 @@ impl Document {
             Effect::Load => self.load(inner.epoch),
             Effect::Work(job) => {
                 let (Some(me), epoch) = (self.me.upgrade(), inner.epoch) else { return };
-                self.engine.runtime.spawn_blocking(move || {
-                    match catch_unwind(AssertUnwindSafe(|| job.run())) {
-                        Ok(done) => me.enter_epoch(epoch, |session, now, fx| session.worked(done, now, fx)),
-                        Err(_) => me.end_epoch(epoch),
-                    }
+                self.engine.pool.run(move || match catch_unwind(AssertUnwindSafe(|| job.run())) {
+                    Ok(done) => me.enter_epoch(epoch, |session, now, fx| session.worked(done, now, fx)),
+                    Err(_) => me.end_epoch(epoch),
                 });
             }
             Effect::Accepted(bytes) => self.engine.metrics.update_in(bytes),
@@ -303,17 +311,8 @@ impl Document {
                 self.engine.metrics.refused(code);
                 self.engine.metrics.refused_in(&self.name);
             }
-            Effect::EditSaved(edit) => {
-                if let Some(told) = inner.edits.remove(&edit) {
-                    // Whoever asked may be gone; the edit is saved all the same.
-                    let _ = told.send(Ok(()));
-                }
-            }
-            Effect::EditRefused(edit, reason) => {
-                if let Some(told) = inner.edits.remove(&edit) {
-                    let _ = told.send(Err(SubmitError::Refused(reason)));
-                }
-            }
+            Effect::EditSaved(edit) => inner.edits.saved(edit),
+            Effect::EditRefused(edit, reason) => inner.edits.refused(edit, refused, reason),
         }
     }
 
@@ -410,7 +409,7 @@ impl Registry {
     ) -> Result<(), SubmitError> {
         let told = loop {
             if let Some(told) = self.document(name).submit(update.clone(), origin.clone()) {
-                break told;
+                break told?;
             }
         };
         told.await.unwrap_or(Err(SubmitError::Gone))

@@ -118,8 +118,8 @@ async fn open_store(app: &Arc<App>) -> Result<tokio::task::JoinHandle<()>, Store
             .upgrade()
             .is_some_and(|app| app.engine().is_some_and(|engine| engine.registry.fold_if_open(name)))
     });
-    let settings = Arc::new(app.config.sync_settings());
-    let engine = Engine::new(journal, app.metrics.clone(), settings, tokio::runtime::Handle::current());
+    let runtime = tokio::runtime::Handle::current();
+    let engine = Engine::new(journal, app.metrics.clone(), &app.config.limits, runtime);
     let registry = Registry::new(engine);
     app.open(Open { registry, store, folding: Mutex::new(Some(Folding::start(folder)?)) });
     Ok(tokio::spawn(report(app.clone(), receive)))

@@ -5,6 +5,11 @@ use syncline_store::{WriterOptions, sled_store::SledOptions, store::FoldBounds};
 
 use super::ConfigError;
 
+/// The deepest nesting that the document engine is known to survive on our stacks.
+const DEEPEST: usize = 64;
+/// Nothing is larger: sums of limits, and times in the future, stay in their types.
+const MOST: i64 = 1 << 50;
+
 /// What clients may ask of the server, and how long things may take. The unit is the last word of a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -76,17 +81,18 @@ pub struct Limits {
     // One connection.
     /// Connections in all. Beyond them new ones are closed at once.
     pub connections: usize,
-    /// Refused connections that are held open, per address: beyond them HTTP 429.
+    /// Refused connections that are held open, per address: beyond them HTTP 429. Hocuspocus connections that were
+    /// only denied count too: beyond them 4401 or 4403.
     pub held_per_address: usize,
     /// A refused connection is held open for this long, so that its client does not storm.
     pub held_ms: u64,
     /// Documents on one connection.
     pub documents_per_connection: usize,
-    /// What a connection may send before its token is accepted: bytes,
+    /// What a connection may send before its token is accepted, and in tokens that are not: bytes,
     pub pre_auth_bytes: usize,
     /// messages,
     pub pre_auth_messages: usize,
-    /// documents,
+    /// documents that wait for a token,
     pub pre_auth_documents: usize,
     /// and the time it may take.
     pub pre_auth_ms: u64,
@@ -111,10 +117,9 @@ pub struct Limits {
     pub keep_alive_ms: u64,
 
     // The process.
-    /// Threads for heavy updates.
+    /// Heavy updates and documents that are worked on at the same time: by default one for each core, at least
+    /// two. Others wait in line, each document with one job at most.
     pub pool_threads: usize,
-    /// Jobs that wait for those threads.
-    pub pool_queue: usize,
     /// Edits on their way to disk: bytes. Beyond them connections are not read.
     pub journal_queue_bytes: usize,
     /// Shortest time from one commit to the next: longer means fewer writes to the disk and later acks.
@@ -135,10 +140,12 @@ pub struct Limits {
     pub fold_age_ms: u64,
     /// Above this many bytes of journal its oldest documents are folded.
     pub journal_bytes: u64,
-    /// The body of one HTTP request.
-    pub http_body_bytes: usize,
-    /// One HTTP request, backups aside.
+    /// The JSON body of one HTTP request. An update may have `message_bytes`.
+    pub http_json_bytes: usize,
+    /// One HTTP request, its body included, backups aside.
     pub http_ms: u64,
+    /// Updates over HTTP that wait for one document. Beyond them: 503, try again.
+    pub http_edits_per_document: usize,
     /// What shutting down may take before the process ends with exit code 1.
     pub shutdown_ms: u64,
 }
@@ -193,8 +200,7 @@ impl Default for Limits {
             send_ms: 30_000,
             ping_every_ms: 20_000,
             keep_alive_ms: 20_000,
-            pool_threads: 2,
-            pool_queue: 256,
+            pool_threads: std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)),
             journal_queue_bytes: 64 << 20,
             commit_pace_us: 1_000,
             journal_queue_entries: 65_536,
@@ -205,23 +211,47 @@ impl Default for Limits {
             fold_bytes: 1 << 20,
             fold_age_ms: 10 * 60 * 1_000,
             journal_bytes: 256 << 20,
-            http_body_bytes: 32 << 20,
+            http_json_bytes: 64 << 10,
             http_ms: 30_000,
+            http_edits_per_document: 64,
             shutdown_ms: 9_000,
         }
     }
 }
 
 impl Limits {
-    /// Checks that nothing is zero, which would refuse everything.
+    /// Checks that nothing is zero, which would refuse everything or wait for ever, and that what hangs together
+    /// fits together.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let invalid = |text: String| Err(ConfigError::Invalid(text));
         let table = toml::Table::try_from(self).map_err(|error| {
-            ConfigError::Invalid(format!("a limit is out of range: {error}; the largest is 2^63 - 1"))
+            ConfigError::Invalid(format!("a limit is out of range: {error}; the largest is {MOST}"))
         })?;
-        match table.iter().find(|(_, value)| value.as_integer().is_none_or(|number| number < 1)) {
-            Some((name, _)) => Err(ConfigError::Invalid(format!("limits.{name} must be at least 1"))),
-            None => Ok(()),
+        for (name, value) in &table {
+            match value.as_integer() {
+                Some(1..=MOST) => {}
+                Some(number) if number > MOST => {
+                    return invalid(format!("limits.{name} must be at most {MOST}"));
+                }
+                _ => return invalid(format!("limits.{name} must be at least 1")),
+            }
         }
+        for (name, depth) in [("any_depth", self.any_depth), ("type_depth", self.type_depth)] {
+            if depth > DEEPEST {
+                return invalid(format!(
+                    "limits.{name} must be at most {DEEPEST}: deeper nesting overflows the stack inside the \
+                     document engine, which ends the process"
+                ));
+            }
+        }
+        if self.message_bytes > self.large_pool_bytes {
+            return invalid(format!(
+                "limits.message_bytes ({}) must be at most limits.large_pool_bytes ({}): a larger message could \
+                 never get its share",
+                self.message_bytes, self.large_pool_bytes
+            ));
+        }
+        Ok(())
     }
 
     /// Returns what an open document is bounded by.

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::rejection::{BytesRejection, PathRejection, QueryRejection},
+    extract::rejection::{PathRejection, QueryRejection},
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, header};
@@ -10,7 +10,7 @@ use serde_json::json;
 use syncline_protocol::names::NameError;
 use syncline_store::StoreError;
 
-use crate::registry::SubmitError;
+use crate::{edits::SubmitError, handshake::Rejection};
 
 /// An answer that is not what was asked for: `{"error":{"code","message"}}`.
 #[derive(Debug)]
@@ -27,6 +27,11 @@ impl Refusal {
 
     pub(super) fn not_ready(reason: String) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", reason)
+    }
+
+    /// A bound was met that time mends.
+    pub(super) fn busy(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
     }
 
     pub(super) fn forbidden(message: impl Into<String>) -> Self {
@@ -71,7 +76,9 @@ impl From<SubmitError> for Refusal {
     fn from(error: SubmitError) -> Self {
         let (status, code) = match error {
             SubmitError::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "update_refused"),
-            SubmitError::Gone => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
+            SubmitError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            SubmitError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            SubmitError::NotSaved(_) | SubmitError::Gone => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
         };
         Self::new(status, code, error.to_string())
     }
@@ -83,9 +90,9 @@ impl From<NameError> for Refusal {
     }
 }
 
-impl From<BytesRejection> for Refusal {
-    fn from(rejection: BytesRejection) -> Self {
-        body(rejection.status(), rejection.body_text())
+impl From<Rejection> for Refusal {
+    fn from(rejection: Rejection) -> Self {
+        Self::new(rejection.status, rejection.code, rejection.reason)
     }
 }
 
@@ -101,11 +108,27 @@ impl From<PathRejection> for Refusal {
     }
 }
 
-fn body(status: StatusCode, text: String) -> Refusal {
-    match status {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Refusal::new(status, "too_large", "the body is over limits.http_body_bytes: send less at once")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_time_mends_asks_to_come_back_and_what_it_does_not_does_not() {
+        let why = || "why".to_owned();
+        for (error, code) in [
+            (SubmitError::Unavailable(why()), "unavailable"),
+            (SubmitError::NotSaved(why()), "not_ready"),
+            (SubmitError::Busy, "busy"),
+            (SubmitError::Gone, "not_ready"),
+        ] {
+            let refusal = Refusal::from(error);
+            assert_eq!(refusal.code, code);
+            let response = refusal.into_response();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{code}");
+            assert!(response.headers().contains_key(header::RETRY_AFTER), "{code}");
         }
-        _ => Refusal::new(status, "bad_body", text),
+        let refused = Refusal::from(SubmitError::Refused(why())).into_response();
+        assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(!refused.headers().contains_key(header::RETRY_AFTER));
     }
 }

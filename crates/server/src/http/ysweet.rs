@@ -1,10 +1,11 @@
 //! The REST calls of y-sweet's SDK: client tokens, and whole documents.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    extract::{State, rejection::BytesRejection},
+    body::Body,
+    extract::State,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -15,9 +16,9 @@ use serde_json::{Value, json};
 use syncline_document::record::Origin;
 use syncline_protocol::names::{DocumentName, check_user};
 
-use super::{Refusal, blocking, principal, store};
+use super::{Refusal, blocking, body, principal, store};
 use crate::{
-    app::App,
+    app::{App, Open},
     auth::{Claims, DocumentAccess, Grant, GrantAccess, Principal, Role, now_seconds},
     clock::now_ms,
     inspection,
@@ -89,10 +90,10 @@ pub(super) async fn check_store(
 pub(super) async fn new(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Body,
 ) -> Result<Json<Value>, Refusal> {
     let principal = principal(&app, &headers)?;
-    let request: NewRequest = read(&body?)?;
+    let request: NewRequest = read(&app, &headers, body).await?;
     let name = match request.doc_id {
         Some(name) => DocumentName::parse(&name)?,
         None => DocumentName::parse(&fresh_name(&principal))?,
@@ -117,11 +118,14 @@ pub(super) async fn auth(
     State(app): State<Arc<App>>,
     uri: Uri,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Body,
 ) -> Result<Json<ClientToken>, Refusal> {
     let principal = principal(&app, &headers)?;
     let name = document(&uri, "/doc/", "/auth")?;
-    let request: AuthRequest = read(&body?)?;
+    if !principal.may_operate() && principal.access(&name) == DocumentAccess::None {
+        return Err(Refusal::forbidden(format!("this token does not open {name}")));
+    }
+    let request: AuthRequest = read(&app, &headers, body).await?;
     let token = match principal.claims() {
         None => None,
         Some(_) => Some(mint(&app, &principal, &name, &request)?),
@@ -172,11 +176,13 @@ fn mint(
         (None, true) => NOBODY.to_owned(),
         (None, false) => caller.sub.clone(),
     };
+    // A token that is bound to a device stays so; an operator's device is not that of the user it mints for.
+    let device = caller.device.clone().filter(|_| sub == caller.sub);
     let now = now_seconds();
     let asked = now + request.valid_for_seconds.unwrap_or(VALID_SECONDS).clamp(1, MOST_SECONDS);
     let claims = Claims {
         sub,
-        device: None,
+        device,
         role,
         grants: vec![Grant { prefix: name.as_str().to_owned(), access }],
         only: Some(name.as_str().to_owned()),
@@ -211,32 +217,49 @@ pub(super) async fn update(
     State(app): State<Arc<App>>,
     uri: Uri,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Body,
 ) -> Result<Json<Value>, Refusal> {
     let principal = principal(&app, &headers)?;
     let name = document(&uri, "/d/", "/update")?;
     if principal.access(&name) < DocumentAccess::Write {
         return Err(Refusal::forbidden(format!("this token may not write {name}")));
     }
-    let body = body?;
     app.is_ready().map_err(Refusal::not_ready)?;
     let Some(engine) = app.engine() else {
         return Err(Refusal::not_ready("the store is being opened".to_owned()));
     };
+    // First before the body is read, so that a full queue is not waited for with the body in memory.
+    wait_for_room(&app, engine).await?;
+    let body = body::read(&app, &headers, body, app.config.limits.message_bytes).await?;
+    wait_for_room(&app, engine).await?;
     let origin =
         Origin { user: principal.user().cloned(), device: principal.device().cloned(), at_ms: now_ms() };
     engine.registry.submit(&name, body, origin).await?;
     Ok(Json(json!({ "ok": true })))
 }
 
+/// Waits until the journal's queue has room, as sockets do.
+async fn wait_for_room(app: &App, engine: &Open) -> Result<(), Refusal> {
+    if engine.registry.engine().journal.has_room() {
+        return Ok(());
+    }
+    // Half of the request's time: the other half is for the edit itself.
+    let limit = Duration::from_millis(app.config.limits.http_ms / 2);
+    let full = |_| Refusal::busy("too many edits are on their way to the disk: try again in a while");
+    tokio::time::timeout(limit, engine.room()).await.map_err(full)
+}
+
 /// Reads a JSON body; none is like an empty object.
-fn read<T: Default + DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+async fn read<T: Default + DeserializeOwned>(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, Refusal> {
+    let body = body::read(app, headers, body, app.config.limits.http_json_bytes).await?;
     if body.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(body).map_err(|error| {
-        Refusal::new(http::StatusCode::BAD_REQUEST, "bad_body", format!("the body: {error}"))
-    })
+    serde_json::from_slice(&body).map_err(|error| body::bad_body(format!("the body: {error}")))
 }
 
 /// Takes a document's name out of a path; it may hold slashes, raw or escaped.
