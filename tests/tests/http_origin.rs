@@ -94,6 +94,12 @@ async fn a_name_that_somebody_points_at_this_machine_does_not_reach_an_open_serv
         let answer = send(http().get(server.url(path)).header("host", &name)).await;
         assert_eq!(answer.status(), StatusCode::MISDIRECTED_REQUEST, "{path}");
     }
+    let socket = http().get(server.url("/sync/doc")).header("host", &name);
+    let socket = socket.header("connection", "upgrade").header("upgrade", "websocket");
+    let socket =
+        socket.header("sec-websocket-version", "13").header("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA==");
+    let answer = send(socket.header("origin", format!("http://{name}"))).await;
+    assert_eq!(answer.status(), StatusCode::MISDIRECTED_REQUEST, "a socket");
     let written = send(post(&server, &format!("http://{name}")).header("host", &name)).await;
     assert_eq!(written.status(), StatusCode::MISDIRECTED_REQUEST);
     assert!(is_empty(&server, "doc").await, "nothing was written");
