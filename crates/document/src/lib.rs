@@ -16,7 +16,14 @@
 
 pub mod content;
 pub mod fold;
+pub mod hlc;
+pub mod ids;
+mod json;
+mod pen;
 pub mod record;
+pub mod register;
 mod replica;
+mod watch;
 
-pub use replica::{Absorbed, Applied, Broken, LoadError, Replica, is_empty_update, merge};
+pub use pen::Pen;
+pub use replica::{Absorbed, Applied, Broken, Edited, LoadError, Replica, is_empty_update, merge};
