@@ -28,9 +28,7 @@ impl Writer {
         let fits = match text.split_once(':') {
             Some(("agent", name)) => dotted(name),
             Some(_) => false,
-            None => {
-                text == Self::SERVER || text.split_once('.').is_some_and(|(a, b)| plain(a) && plain(b))
-            }
+            None => text == Self::SERVER || text.split_once('.').is_some_and(|(a, b)| plain(a) && plain(b)),
         };
         (fits && text.len() <= WRITER_BYTES).then(|| Self(text.into()))
     }
@@ -185,7 +183,18 @@ mod tests {
         for good in ["server", "phone.s1", "agent:coder", "agent:acme/coder-2.1"] {
             assert!(Writer::parse(good).is_some(), "{good}");
         }
-        for bad in ["", "phone", "a@b.c", ".s", "phone.", "a.b.c", "robot:x", "agent:", "agent:a@b", &"x.y".repeat(99)] {
+        for bad in [
+            "",
+            "phone",
+            "a@b.c",
+            ".s",
+            "phone.",
+            "a.b.c",
+            "robot:x",
+            "agent:",
+            "agent:a@b",
+            &"x.y".repeat(99),
+        ] {
             assert!(Writer::parse(bad).is_none(), "{bad}");
         }
         assert_eq!(Writer::parse("phone.s1").as_ref().and_then(Writer::device_id), Some("phone"));

@@ -168,7 +168,11 @@ mod tests {
 
     #[test]
     fn what_json_has_not_is_left_out() {
-        let odd = object([("a", Some(Any::Undefined)), ("b", Some(Any::Buffer([1_u8].as_slice().into()))), ("c", None)]);
+        let odd = object([
+            ("a", Some(Any::Undefined)),
+            ("b", Some(Any::Buffer([1_u8].as_slice().into()))),
+            ("c", None),
+        ]);
         assert_eq!(read(&odd), json!({ "b": null }));
         assert_eq!(read(&Any::Number(Number::Float(f64::NAN))), json!(null));
         assert_eq!(read(&object([("$json", Some(Any::String("{".into())))])), json!({ "$json": "{" }));

@@ -19,10 +19,13 @@ pub mod fold;
 pub mod hlc;
 pub mod ids;
 mod json;
+mod order;
 mod pen;
 pub mod record;
 pub mod register;
 mod replica;
+pub mod schema;
+mod tree;
 mod watch;
 
 pub use pen::Pen;

@@ -163,14 +163,20 @@ impl Field {
 
     /// Returns the losing values that differ from the winner's and from each other, the strongest first.
     pub(crate) fn hints(&self) -> Vec<Hint> {
-        let mut shown: Vec<&Entry> = self.winner().into_iter().collect();
-        for entry in self.0.iter().skip(1) {
-            if shown.len() <= HINTS && shown.iter().all(|seen| seen.value != entry.value) {
-                shown.push(entry);
-            }
-        }
-        shown.into_iter().skip(1).map(Entry::hint).collect()
+        hints(self.winner(), self.0.iter().skip(1))
     }
+}
+
+/// Returns the losing values that differ from the winner's and from each other, in their order, a few.
+pub(crate) fn hints<'a>(winner: Option<&'a Entry>, losing: impl Iterator<Item = &'a Entry>) -> Vec<Hint> {
+    let mut shown: Vec<&Entry> = Vec::new();
+    for entry in losing {
+        let is_new = winner.into_iter().chain(shown.iter().copied()).all(|seen| seen.value != entry.value);
+        if is_new && shown.len() < HINTS {
+            shown.push(entry);
+        }
+    }
+    shown.into_iter().map(Entry::hint).collect()
 }
 
 /// Reads the registers of a root map whose field satisfies a condition. What is malformed is passed over.
@@ -311,7 +317,10 @@ mod tests {
         assert_eq!(edit.expect("writes").value, 3);
         let fields = fields(&mut replica, Ranking::Time);
         let winner = fields["f"].winner().expect("a winner");
-        assert_eq!((winner.writer.as_str(), winner.hlc, fields["f"].text()), ("server", Hlc::at(30), Some("later")));
+        assert_eq!(
+            (winner.writer.as_str(), winner.hlc, fields["f"].text()),
+            ("server", Hlc::at(30), Some("later"))
+        );
         assert_eq!(fields["f"].entries().len(), 2);
         assert_eq!(fields["g"].text(), Some("kept"));
     }

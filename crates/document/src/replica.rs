@@ -144,10 +144,7 @@ impl Replica {
     ///
     /// # Errors
     /// [`LoadError`] names the first part that does not fit; the document is then refused, never shown empty.
-    pub fn load_as<'a>(
-        client: u64,
-        parts: impl IntoIterator<Item = &'a [u8]>,
-    ) -> Result<Self, LoadError> {
+    pub fn load_as<'a>(client: u64, parts: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, LoadError> {
         let mut replica = Self::of_client(client);
         // What is stored once passed the limits of its time: they are not applied to it again.
         let limits = Limits::stored();

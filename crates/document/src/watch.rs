@@ -9,8 +9,8 @@ use std::{
 };
 
 use yrs::{
-    Any, BranchID, Doc, Map as _, Observable as _, ReadTxn as _, Transact as _, TransactionMut, WriteTxn as _,
-    types::EntryChange,
+    Any, BranchID, Doc, Map as _, Observable as _, ReadTxn as _, Transact as _, TransactionMut,
+    WriteTxn as _, types::EntryChange,
 };
 
 use crate::pen::plain;
@@ -52,7 +52,11 @@ pub(crate) enum Author {
 
 impl Author {
     fn of(txn: &TransactionMut<'_>) -> Self {
-        if txn.origin().is_some_and(|origin| origin.as_ref() == OWN.as_bytes()) { Self::Own } else { Self::Client }
+        if txn.origin().is_some_and(|origin| origin.as_ref() == OWN.as_bytes()) {
+            Self::Own
+        } else {
+            Self::Client
+        }
     }
 }
 
