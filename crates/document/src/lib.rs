@@ -19,6 +19,7 @@ pub mod fold;
 pub mod hlc;
 pub mod ids;
 mod json;
+mod judge;
 mod order;
 mod pen;
 pub mod record;
@@ -28,5 +29,6 @@ pub mod schema;
 mod tree;
 mod watch;
 
+pub use judge::{Accepted, Heal, Judgement, Ledger, Malformed, Rule};
 pub use pen::Pen;
 pub use replica::{Absorbed, Applied, Broken, Edited, LoadError, Replica, is_empty_update, merge};

@@ -238,7 +238,7 @@ pub(crate) fn fold(
     root: &'static str,
     ranking: Ranking,
     into: &Writer,
-    is_gone: impl Fn(&Writer) -> bool,
+    is_gone: &impl Fn(&Writer) -> bool,
 ) -> usize {
     let fields = read(pen.txn(), root, ranking);
     let mut folded = 0;
@@ -312,7 +312,9 @@ mod tests {
             write(pen, "r", "f", &stamp("b.1", 10), Any::from("alive"));
             write(pen, "r", "g", &stamp("a.1", 10), Any::from("old"));
             write(pen, "r", "g", &stamp("server", 20), Any::from("kept"));
-            fold(pen, "r", Ranking::Time, &Writer::server(), |writer| writer.device_id() == Some("a"))
+            fold(pen, "r", Ranking::Time, &Writer::server(), &|writer: &Writer| {
+                writer.device_id() == Some("a")
+            })
         });
         assert_eq!(edit.expect("writes").value, 3);
         let fields = fields(&mut replica, Ranking::Time);

@@ -17,7 +17,11 @@ pub mod profile;
 use std::collections::BTreeMap;
 
 pub use self::kind::Kind;
-use crate::register::Field;
+use crate::{
+    Pen,
+    ids::Writer,
+    register::{self, Field},
+};
 
 /// The longest value of a register that the server writes for a client: bytes of JSON.
 pub const VALUE_BYTES: usize = 64 << 10;
@@ -42,6 +46,13 @@ pub enum Unfit {
     /// A value of another form than the schema's.
     #[error("this value does not have the form that it must have")]
     Form,
+}
+
+/// Folds the registers of writers that are gone (unseen for 90 days) into the server's, with their original times, so
+/// that a document does not grow with every session that ever was. Returns how many went.
+pub fn fold_writers(pen: &mut Pen<'_, '_>, kind: &Kind, is_gone: impl Fn(&Writer) -> bool) -> usize {
+    let roots = kind.registers().iter();
+    roots.map(|(root, ranking)| register::fold(pen, root, *ranking, &Writer::server(), &is_gone)).sum()
 }
 
 fn check_name(name: &str) -> Result<(), Unfit> {

@@ -9,8 +9,7 @@ use std::{
 };
 
 use yrs::{
-    Any, BranchID, Doc, Map as _, Observable as _, ReadTxn as _, Transact as _, TransactionMut,
-    WriteTxn as _, types::EntryChange,
+    Any, BranchID, Doc, Observable as _, Transact as _, TransactionMut, WriteTxn as _, types::EntryChange,
 };
 
 use crate::pen::plain;
@@ -135,7 +134,7 @@ fn lock(changes: &Mutex<Changes>) -> MutexGuard<'_, Changes> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use yrs::{MapPrelim, MapRef};
+    use yrs::{Map as _, MapPrelim, MapRef};
 
     fn key(name: &str) -> (&'static str, Arc<str>) {
         ("m", name.into())

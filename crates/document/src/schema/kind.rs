@@ -52,7 +52,8 @@ impl Kind {
             }
             Self::Index(_) => &[("conversations", Ranking::Time)],
             Self::Marks => &[("marks", Ranking::Value)],
-            Self::Drafts => &[("drafts", Ranking::Time)],
+            // A draft is its writer's own and competes with nobody's: there is nothing to judge or fold.
+            Self::Drafts => &[],
             Self::Conversation(_) => {
                 &[("selected", Ranking::Time), ("feedback", Ranking::Time), ("hidden", Ranking::Time)]
             }
