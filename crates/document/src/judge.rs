@@ -113,7 +113,7 @@ impl Ledger {
             Kind::Conversation(_) => Messages::of(replica)?,
             _ => Messages::default(),
         };
-        if kind != Kind::FreeForm {
+        if !kind.watched().is_empty() {
             replica.watch(kind.watched())?;
         }
         Ok(Self { kind, messages })

@@ -11,7 +11,9 @@ use syncline_document::{
     schema::{
         Kind,
         conversation::{self, Branch, NewMessage},
-        index, preferences,
+        index,
+        message::Message,
+        preferences,
     },
 };
 use yrs::{Map as _, MapPrelim, MapRef, TextPrelim, Transact as _};
@@ -86,7 +88,7 @@ fn forged_changed_and_deleted_server_facts_are_put_right() {
     healed(Rule::ServerFact, |bad| bad.put("runs", "r", &json!({})));
     healed(Rule::Meta, |bad| bad.put("meta", "owner", &json!("eve")));
     healed(Rule::ServerRegister, |bad| {
-        bad.put("selected", "m1@server", &json!(["1700000000000-0000", "m9"]))
+        bad.put("selected", "m1@server", &json!(["1700000000000-0000", "m9"]));
     });
 }
 
@@ -247,7 +249,5 @@ fn what_the_server_appends_is_placed_and_survives_a_restart() {
     assert_eq!((&seen.parts, seen.alternatives.index), (&parts, 2));
     assert_eq!(texts(&server.messages(Branch::Selected)), ["hello", "hi"]);
     let text = serde_json::to_string(&seen).expect("JSON");
-    assert_eq!(serde_json::from_str::<conversation_message::Message>(&text).expect("parses"), seen);
+    assert_eq!(serde_json::from_str::<Message>(&text).expect("parses"), seen);
 }
-
-use syncline_document::schema::message as conversation_message;

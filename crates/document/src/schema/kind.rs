@@ -67,11 +67,10 @@ impl Kind {
             Self::Profile => &["preferences", "devices", "folders"],
             Self::Index(_) => &["conversations"],
             Self::Marks => &["marks"],
-            Self::Drafts => &["drafts"],
             Self::Conversation(_) => {
                 &["meta", "messages", "accepted", "state", "facts", "runs", "selected", "feedback", "hidden"]
             }
-            Self::FreeForm => &[],
+            Self::Drafts | Self::FreeForm => &[],
         }
     }
 }
