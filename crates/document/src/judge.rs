@@ -58,6 +58,8 @@ pub struct Accepted {
     pub same: Option<String>,
     /// Who speaks.
     pub role: String,
+    /// Who wrote it, by its own word.
+    pub by: String,
     /// The request it came of: drafts with it are done.
     pub req: Option<String>,
     /// The beginning of its text.

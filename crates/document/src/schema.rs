@@ -1,7 +1,7 @@
 //! What stands where in the documents that have a meaning, read and written by type.
 //!
 //! Reading functions take a [`Replica`](crate::Replica) and pass over what is malformed: a device may have written
-//! anything. Writing functions take a [`Pen`](crate::Pen), so that several make one update, and leave the document
+//! anything. Writing functions take a [`Pen`], so that several make one update, and leave the document
 //! untouched where they answer an error.
 
 pub mod conversation;

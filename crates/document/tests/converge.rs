@@ -1,16 +1,20 @@
-//! Random devices, some hostile, random partitions and restarts, under the judge: whatever happens, all replicas end
+//! Random devices, one hostile, random partitions, crashes and erasures, under the judge: whatever happens, all replicas end
 //! equal, nothing accepted changes or is lost, and no order depends on a clock. `SYNCLINE_SEEDS` says how many runs.
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use support::{Device, NOW, Server};
 use syncline_document::{
     Judgement, Replica, content,
     register::Source,
-    schema::{Kind, conversation::Branch, preferences},
+    schema::{
+        Kind,
+        conversation::{self, Branch},
+        preferences,
+    },
 };
 
 /// SplitMix64: a seed means the same run for ever.
@@ -56,6 +60,7 @@ struct World {
     said: BTreeMap<String, String>,
     /// What was accepted: seq and what it follows.
     accepted: BTreeMap<String, (u64, Option<String>)>,
+    erased: BTreeSet<String>,
     chooses: bool,
 }
 
@@ -82,6 +87,7 @@ impl World {
             devices,
             said: BTreeMap::new(),
             accepted: BTreeMap::new(),
+            erased: BTreeSet::new(),
             chooses: seed % 2 == 1,
         }
     }
@@ -169,6 +175,26 @@ impl World {
         self.devices[b].apply(&update);
     }
 
+    /// The server dies before what it just judged is committed: nobody was shown any of it.
+    fn crash(&mut self) {
+        let at = self.rng.below(self.devices.len());
+        let committed = self.server.journal.len();
+        self.server.receive(&self.devices[at].diff(&self.server.replica.state_vector()));
+        self.server.journal.truncate(committed);
+        self.server.restart();
+    }
+
+    fn erase(&mut self) {
+        let ids: Vec<String> = self.accepted.keys().cloned().collect();
+        if ids.is_empty() {
+            return;
+        }
+        let id = &ids[self.rng.below(ids.len())];
+        let (done, judgement) = self.server.edit(|pen| conversation::erase(pen, id));
+        assert!(done == Ok(()) && judgement.heals.is_empty(), "{judgement:?}");
+        self.erased.insert(id.clone());
+    }
+
     fn step(&mut self) {
         let honest = self.hostile();
         match self.rng.below(20) {
@@ -182,7 +208,8 @@ impl World {
             }
             9..=11 => self.offend(),
             12 => self.meet(),
-            13 => self.server.restart(),
+            13 => self.crash(),
+            14 => self.erase(),
             _ => {
                 let at = self.rng.below(honest + 1);
                 self.sync(at);
@@ -220,7 +247,10 @@ impl World {
             }
             let message = shown.get(id.as_str()).unwrap_or_else(|| panic!("{id} is lost"));
             assert_eq!((message.seq, &message.parent), (Some(*seq), after), "{id} has moved");
-            assert_eq!(message.parts[0]["text"].as_str(), Some(text.as_str()), "{id} was changed");
+            assert_eq!(message.erased, self.erased.contains(id), "{id} is not as it was erased");
+            if !message.erased {
+                assert_eq!(message.parts[0]["text"].as_str(), Some(text.as_str()), "{id} was changed");
+            }
         }
         for (at, message) in all.iter().enumerate() {
             assert_eq!(message.seq, Some(at as u64 + 1));

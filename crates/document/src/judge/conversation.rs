@@ -296,6 +296,7 @@ fn report(
         after,
         same,
         role: candidate.head.role.clone(),
+        by: candidate.head.by.to_string(),
         req: candidate.head.req.clone(),
         preview: messages.image(id).map(|image| parts::preview(&image.parts, PREVIEW)).unwrap_or_default(),
     });

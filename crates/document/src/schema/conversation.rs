@@ -222,7 +222,7 @@ pub fn set_feedback(
     Ok(())
 }
 
-/// Chooses which message is shown behind a parent, or first.
+/// Chooses which message is shown behind a parent (as [`Message::parent`] says it), or first.
 ///
 /// # Errors
 /// [`Unfit::Missing`] where there is no such message.
