@@ -15,8 +15,25 @@ use yrs::{
     Doc, OffsetKind, Options, ReadTxn, Snapshot, StateVector, Transact, Update, updates::decoder::Decode,
 };
 
+use crate::{
+    pen::Pen,
+    watch::{self, Changes, Watch},
+};
+
 /// The update that holds nothing: no section, no delete range.
 const EMPTY_UPDATE: &[u8] = &[0, 0];
+
+/// The client id of a document that is not written to.
+const READ_ONLY: u64 = 0;
+
+/// What [`Replica::edit`] did.
+#[derive(Debug)]
+pub struct Edited<R> {
+    /// What the writing function returned.
+    pub value: R,
+    /// The update (lib0 v1), where anything changed.
+    pub update: Option<Bytes>,
+}
 
 /// Says whether an update holds nothing at all.
 pub fn is_empty_update(update: &[u8]) -> bool {
@@ -83,6 +100,8 @@ pub struct Replica {
     /// `None` once yrs failed in it: what is left of the `Doc` is leaked, since its `Drop` may panic again.
     doc: Option<Doc>,
     known: Known,
+    /// What changed since it was last asked, once [`Replica::watch`] was called.
+    changes: Option<Watch>,
 }
 
 impl std::fmt::Debug for Replica {
@@ -98,23 +117,35 @@ impl Default for Replica {
 }
 
 impl Replica {
-    /// Makes an empty document.
+    /// Makes an empty document that is only read, and written by updates from elsewhere.
     pub fn new() -> Self {
-        // The client id is never written with: what the server itself writes comes in as updates, under the
-        // stored server client id.
-        let mut options = Options::with_client_id(yrs::ClientID::new(0));
+        Self::of_client(READ_ONLY)
+    }
+
+    /// Makes an empty document that [`Replica::edit`] writes to under this Yjs client id.
+    pub fn of_client(client: u64) -> Self {
+        let mut options = Options::with_client_id(yrs::ClientID::new(client));
         options.offset_kind = OffsetKind::Utf16;
         // yrs would delete format marks by itself, which no journal and no device would know of.
         options.cleanup_formatting = false;
-        Self { doc: Some(Doc::with_options(options)), known: Known::new() }
+        Self { doc: Some(Doc::with_options(options)), known: Known::new(), changes: None }
     }
 
-    /// Builds a document from stored updates, in order.
+    /// Builds a document from stored updates, in order, to be read only.
     ///
     /// # Errors
     /// [`LoadError`] names the first part that does not fit; the document is then refused, never shown empty.
     pub fn load<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, LoadError> {
-        let mut replica = Self::new();
+        Self::load_as(READ_ONLY, parts)
+    }
+
+    /// Builds a document from stored updates, in order, that [`Replica::edit`] writes to under this Yjs client id,
+    /// going on at the clock that is stored. So nothing may be left out that was ever shown to anyone.
+    ///
+    /// # Errors
+    /// [`LoadError`] names the first part that does not fit; the document is then refused, never shown empty.
+    pub fn load_as<'a>(client: u64, parts: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, LoadError> {
+        let mut replica = Self::of_client(client);
         // What is stored once passed the limits of its time: they are not applied to it again.
         let limits = Limits::stored();
         for (index, part) in parts.into_iter().enumerate() {
@@ -198,6 +229,44 @@ impl Replica {
         })
     }
 
+    /// Writes to the document in one transaction, under the client id it was made with, and returns the update that
+    /// came of it, if any: it must be durable before anybody is shown it, or a crash gives one id and clock two
+    /// meanings.
+    ///
+    /// # Errors
+    /// [`Broken`] where yrs fails, or the replica was made without a client id; it must then be dropped.
+    pub fn edit<R>(&mut self, write: impl FnOnce(&mut Pen<'_, '_>) -> R) -> Result<Edited<R>, Broken> {
+        let (value, update) = self.contained(|doc| {
+            if doc.client_id().get() == READ_ONLY {
+                return Err("a document without a client id of its own is not written to".to_owned());
+            }
+            let mut txn = ManuallyDrop::new(doc.transact_mut_with(watch::OWN));
+            let value = write(&mut Pen::new(&mut txn));
+            let update = txn.has_changes().then(|| Bytes::from(txn.encode_update_v1()));
+            txn.commit();
+            drop(ManuallyDrop::into_inner(txn));
+            Ok((value, update))
+        })?;
+        if let Some(update) = &update {
+            match self.judge(update, &Limits::stored()) {
+                Ok(Verdict::Whole(checked)) => self.known.admit(&checked),
+                _ => return Err(self.fail("what was written does not pass the checker")),
+            }
+        }
+        Ok(Edited { value, update })
+    }
+
+    /// Starts to note which entries of these root maps change, for the judge.
+    pub(crate) fn watch(&mut self, roots: &'static [&'static str]) -> Result<(), Broken> {
+        self.changes = Some(self.contained(|doc| Ok(Watch::start(doc, roots)))?);
+        Ok(())
+    }
+
+    /// Hands out what changed since it was last asked; nothing where nobody watches.
+    pub(crate) fn changes(&mut self) -> Changes {
+        self.changes.as_ref().map(Watch::take).unwrap_or_default()
+    }
+
     /// Encodes what a peer with this (checked) state vector lacks.
     ///
     /// # Errors
@@ -230,6 +299,12 @@ impl Replica {
     /// Runs a read of the document for `content`.
     pub(crate) fn read<R>(&mut self, f: impl FnOnce(&Doc) -> R) -> Result<R, Broken> {
         self.contained(|doc| Ok(f(doc)))
+    }
+
+    /// Marks the replica as failed.
+    fn fail(&mut self, reason: &str) -> Broken {
+        std::mem::forget(self.doc.take());
+        Broken(reason.to_owned())
     }
 
     /// Runs a call into yrs so that a panic stays inside and marks the replica.

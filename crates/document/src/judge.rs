@@ -1,0 +1,189 @@
+//! The server's judgement of what devices wrote: messages get their place, contradictions are healed.
+//!
+//! Judged is the content, not its carrier: what agrees with the committed state, or adds to it, is taken whoever brings
+//! it. What contradicts it is set again by the server, causally later, so that every device converges. Nothing is ever
+//! refused here.
+//!
+//! The session calls [`Ledger::judge`] after every update it applied and every edit of its own, and commits what comes
+//! out together with that: so what is stored is always healed, and a ledger can be made from it.
+
+mod conversation;
+mod messages;
+mod registers;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::Value;
+use yrs::Any;
+
+use self::messages::Messages;
+use crate::{
+    Broken, Pen, Replica,
+    hlc::Clock,
+    json,
+    schema::Kind,
+    watch::{Author, Changes},
+};
+
+/// What the server remembers of an open document to judge what devices do to it.
+#[derive(Debug)]
+pub struct Ledger {
+    kind: Kind,
+    messages: Messages,
+}
+
+/// What came of a judgement.
+#[derive(Debug, Default)]
+pub struct Judgement {
+    /// What the server writes (lib0 v1): to be committed together with what was judged, and shown only then.
+    pub update: Option<Bytes>,
+    /// Messages that got their place, by seq.
+    pub accepted: Vec<Accepted>,
+    /// Contradictions that were healed, for the audit. A client that causes them in a loop is to be closed.
+    pub heals: Vec<Heal>,
+    /// Messages that were kept but cannot be accepted as they are.
+    pub malformed: Vec<Malformed>,
+}
+
+/// A message that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Accepted {
+    /// Its id.
+    pub id: String,
+    /// Its number; 0 for one that repeats another.
+    pub seq: u64,
+    /// The message it follows.
+    pub after: Option<String>,
+    /// The message it repeats (the same request): it has no place of its own and is not shown.
+    pub same: Option<String>,
+    /// Who speaks.
+    pub role: String,
+    /// Who wrote it, by its own word.
+    pub by: String,
+    /// The request it came of: drafts with it are done.
+    pub req: Option<String>,
+    /// The beginning of its text.
+    pub preview: String,
+}
+
+/// A contradiction that was healed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Heal {
+    /// What was broken.
+    pub rule: Rule,
+    /// Where: `root/key`.
+    pub key: String,
+    /// What was committed and stands there again; none where nothing does.
+    pub before: Option<Value>,
+}
+
+/// The rules that are healed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    /// The container of an accepted message was deleted or replaced.
+    MessageDeleted,
+    /// The head or the content of an accepted message was changed.
+    MessageChanged,
+    /// Somebody else wrote what only the server writes.
+    ServerFact,
+    /// What a conversation is was changed.
+    Meta,
+    /// A register was written under the server's name.
+    ServerRegister,
+    /// A register came from the future.
+    Future,
+}
+
+/// A message that cannot be accepted as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Malformed {
+    /// Its key.
+    pub id: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+impl Ledger {
+    /// Makes the ledger of a document, from its committed state, and starts to watch it. Messages that are not accepted
+    /// yet wait for the first [`Ledger::judge`].
+    ///
+    /// # Errors
+    /// [`Broken`] where yrs fails; the replica must then be dropped.
+    pub fn of(kind: Kind, replica: &mut Replica) -> Result<Self, Broken> {
+        let messages = match kind {
+            Kind::Conversation(_) => Messages::of(replica)?,
+            _ => Messages::default(),
+        };
+        if !kind.watched().is_empty() {
+            replica.watch(kind.watched())?;
+        }
+        Ok(Self { kind, messages })
+    }
+
+    /// Judges what was applied to the document since the last call, and writes what follows from it. Call it after
+    /// every update applied and every edit: two of them judged together may be taken for one another's.
+    ///
+    /// # Errors
+    /// [`Broken`] where yrs fails; the replica and this ledger must then be dropped.
+    pub fn judge(
+        &mut self,
+        replica: &mut Replica,
+        clock: &mut Clock,
+        now_ms: u64,
+    ) -> Result<Judgement, Broken> {
+        let changes = replica.changes();
+        if changes.is_empty() && !self.messages.is_waiting() {
+            return Ok(Judgement::default());
+        }
+        let edited = replica.edit(|pen| {
+            let mut bench = Bench { pen, changes: &changes, judgement: Judgement::default() };
+            registers::judge(&mut bench, self.kind.registers(), clock, now_ms);
+            if matches!(self.kind, Kind::Conversation(_)) {
+                conversation::judge(&mut bench, &mut self.messages);
+            }
+            bench.judgement
+        })?;
+        // What was just written needs no judgement.
+        replica.changes();
+        Ok(Judgement { update: edited.update, ..edited.value })
+    }
+}
+
+/// What lies before the judge.
+struct Bench<'a, 'pen, 'doc> {
+    pen: &'a mut Pen<'pen, 'doc>,
+    changes: &'a Changes,
+    judgement: Judgement,
+}
+
+impl Bench<'_, '_, '_> {
+    /// Lists what clients changed in a root map, with what was committed there, by key.
+    fn offences(&self, root: &'static str) -> Vec<(std::sync::Arc<str>, Option<Any>)> {
+        let changed = self
+            .changes
+            .keys
+            .iter()
+            .filter(|((at, _), change)| *at == root && change.author == Author::Client);
+        let mut offences: Vec<_> =
+            changed.map(|((_, key), change)| (key.clone(), change.committed.clone())).collect();
+        offences.sort_by(|a, b| a.0.cmp(&b.0));
+        offences
+    }
+
+    /// Sets a key again to what was committed, unless that is what stands there.
+    fn restore(&mut self, rule: Rule, root: &'static str, key: &str, committed: Option<Any>) {
+        if self.pen.get(root, key) == committed && self.pen.has(root, key) == committed.is_some() {
+            return;
+        }
+        self.heal(rule, format!("{root}/{key}"), committed.as_ref().map(json::read));
+        match committed {
+            Some(value) => self.pen.set(root, key, value),
+            None => self.pen.remove(root, key),
+        }
+    }
+
+    fn heal(&mut self, rule: Rule, key: String, before: Option<Value>) {
+        self.judgement.heals.push(Heal { rule, key, before });
+    }
+}
