@@ -240,7 +240,8 @@ impl<S: Wire> Connection<S> {
             if self.frames.is_empty() {
                 return closing.map_or(Ok(()), Err);
             }
-            self.app.metrics.bytes_out(self.frames.iter().map(Bytes::len).sum());
+            let bytes = self.frames.iter().map(Bytes::len).sum();
+            self.app.metrics.bytes_out(self.frames.len(), bytes);
             // A pong may be on its way.
             self.flush().await?;
             let wire = self.socket.get_mut().inner_mut();

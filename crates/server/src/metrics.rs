@@ -134,9 +134,9 @@ impl Metrics {
         self.bytes_in.add(bytes as u64);
     }
 
-    /// Counts a frame that was written.
-    pub fn bytes_out(&self, bytes: usize) {
-        self.frames_out.add(1);
+    /// Counts frames that are written, and their bytes.
+    pub fn bytes_out(&self, frames: usize, bytes: usize) {
+        self.frames_out.add(frames as u64);
         self.bytes_out.add(bytes as u64);
     }
 
@@ -388,7 +388,7 @@ mod tests {
         metrics.connection_closed(Speaks::Unknown);
         metrics.bytes_in(10);
         metrics.bytes_in(5);
-        metrics.bytes_out(7);
+        metrics.bytes_out(1, 7);
         metrics.update_in(3);
         metrics.refused("malformed");
         metrics.refused("malformed");
