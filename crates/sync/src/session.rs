@@ -10,6 +10,7 @@ use bytes::Bytes;
 use syncline_document::{
     fold,
     record::{Checkpoint, Entry, EntryKind, Origin, Sequence, Stored},
+    schema::Kind,
 };
 use syncline_protocol::{
     awareness,
@@ -23,9 +24,10 @@ use crate::{
     answer::Deferred,
     body::{Body, Done, Outcome},
     devices::Devices,
+    live::{Looking, Writing},
     peer::Peer,
     presence::Presence,
-    tasks::{Source, Task},
+    tasks::{Compose, Look, Source, Task},
     too_big::TooBig,
 };
 
@@ -38,12 +40,14 @@ const COUNT_BYTES: usize = 8;
 #[derive(Debug)]
 pub(crate) struct HeldEdit {
     pub(crate) sequence: Sequence,
-    pub(crate) edit: Edit,
+    /// Who waits for it; nobody for what the judge wrote.
+    pub(crate) edit: Option<Edit>,
     /// What to broadcast; empty where it brought nothing new.
     pub(crate) update: Bytes,
 }
 
-/// A device whose update failed inside apply: refused for a while, on whatever connection.
+/// A device that is remembered for what it did, on whatever connection: its update failed inside apply, or had to be
+/// healed.
 #[derive(Debug)]
 pub(crate) struct Culprit {
     pub(crate) user: Option<Arc<str>>,
@@ -55,6 +59,9 @@ pub(crate) struct Culprit {
 #[derive(Debug)]
 pub struct Session {
     pub(crate) name: DocumentName,
+    pub(crate) kind: Kind,
+    /// The client id under which the server writes.
+    pub(crate) server_client: u64,
     pub(crate) settings: Arc<Settings>,
     pub(crate) body: Body,
     pub(crate) peers: Vec<Option<Peer>>,
@@ -82,6 +89,8 @@ pub struct Session {
     /// Hashes of updates that failed inside apply.
     pub(crate) poisonous: HashSet<u64>,
     pub(crate) culprits: Vec<Culprit>,
+    /// Devices whose writing had to be healed, and how often.
+    pub(crate) healed: Vec<(Culprit, u32)>,
     pub(crate) too_big: Vec<TooBig>,
     /// The document at rest, estimated, in bytes.
     pub(crate) size: usize,
@@ -101,10 +110,13 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens a document; it is loaded when it is first needed.
-    pub fn new(name: DocumentName, settings: Arc<Settings>, now_ms: u64) -> Self {
+    /// Opens a document; it is loaded when it is first needed. `server_client` is the Yjs client id under which the server
+    /// writes into it: stored for ever, never another's.
+    pub fn new(name: DocumentName, server_client: u64, settings: Arc<Settings>, now_ms: u64) -> Self {
         Self {
+            kind: Kind::of(&name),
             name,
+            server_client,
             settings,
             body: Body::Cold,
             peers: Vec::new(),
@@ -125,6 +137,7 @@ impl Session {
             forsaken: false,
             poisonous: HashSet::new(),
             culprits: Vec::new(),
+            healed: Vec::new(),
             too_big: Vec::new(),
             size: 0,
             unfolded: (0, 0),
@@ -142,7 +155,7 @@ impl Session {
     /// Opens the document anew after a panic in this session, without its connections. Their names are not given
     /// out again.
     pub fn successor(&self, now_ms: u64) -> Self {
-        let mut next = Self::new(self.name.clone(), self.settings.clone(), now_ms);
+        let mut next = Self::new(self.name.clone(), self.server_client, self.settings.clone(), now_ms);
         next.generation = self.generation;
         next
     }
@@ -269,6 +282,26 @@ impl Session {
         self.submit(Task::take(Source::Edit(edit, origin), update, None), now_ms, fx);
     }
 
+    /// Has something written under the server's client id, once the document is there. What comes of it is broadcast, and
+    /// [`Effect::EditSaved`] is given out, once it is durable.
+    pub fn compose(
+        &mut self,
+        edit: Edit,
+        origin: Origin,
+        writing: Writing,
+        now_ms: u64,
+        fx: &mut Vec<Effect>,
+    ) {
+        self.used_ms = now_ms;
+        self.submit(Task::Compose(Box::new(Compose { edit, origin, writing })), now_ms, fx);
+    }
+
+    /// Has the document read, once it is there.
+    pub fn look(&mut self, looking: Looking, now_ms: u64, fx: &mut Vec<Effect>) {
+        self.used_ms = now_ms;
+        self.submit(Task::Look(Look(looking)), now_ms, fx);
+    }
+
     /// Takes the answer to [`Effect::Load`].
     ///
     /// `Err` refuses the document with that reason; it is never shown empty.
@@ -314,8 +347,8 @@ impl Session {
         if std::mem::take(&mut self.forsaken) {
             return self.forsake(task.as_ref(), now_ms, fx);
         }
-        self.body = match done.replica {
-            Some(replica) => Body::Live(replica),
+        self.body = match done.live {
+            Some(live) => Body::Live(live),
             None => Body::Cold,
         };
         match (done.outcome, task) {
@@ -327,7 +360,7 @@ impl Session {
             (Outcome::Broken(broken), task) => {
                 self.body = Body::Failed { reason: broken.to_string(), at_ms: now_ms };
                 if let Some(task) = task {
-                    self.turn_away(&task, &broken.to_string(), now_ms, fx);
+                    self.turn_away(task, &broken.to_string(), now_ms, fx);
                 }
             }
             (Outcome::Diff(_) | Outcome::Took(_) | Outcome::Held(_) | Outcome::Refused(_), _) => {}
@@ -347,7 +380,9 @@ impl Session {
             if !held.update.is_empty() {
                 self.broadcast(&held.update, held.sequence, None, None, fx);
             }
-            fx.push(Effect::EditSaved(held.edit));
+            if let Some(edit) = held.edit {
+                fx.push(Effect::EditSaved(edit));
+            }
         }
         self.release(fx);
         if self.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.sequence <= sequence)
