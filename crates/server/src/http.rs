@@ -20,7 +20,11 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
 use syncline_store::Store;
 
-use crate::{app::App, auth::Principal, logging::redact, metrics::Sample};
+use crate::{
+    api,
+    app::App,
+    auth::{Denied, Principal},
+    logging::redact, metrics::Sample};
 
 use error::Refusal;
 
@@ -94,15 +98,17 @@ async fn wrong_method() -> Refusal {
 
 /// Finds out who asks.
 fn principal(app: &App, headers: &HeaderMap) -> Result<Principal, Refusal> {
+    bearer(app, headers).map_err(|denied| Refusal::new(StatusCode::UNAUTHORIZED, denied.code(), denied.to_string()))
+}
+
+/// Judges the token of a request.
+pub(crate) fn bearer(app: &App, headers: &HeaderMap) -> Result<Principal, Denied> {
     let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = header.and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token)
     });
-    app.auth.principal(token).map_err(|denied| {
-        app.metrics.denied(denied.code());
-        Refusal::new(StatusCode::UNAUTHORIZED, denied.code(), denied.to_string())
-    })
+    app.auth.principal(token).inspect_err(|denied| app.metrics.denied(denied.code()))
 }
 
 /// Returns the store, once it is open.

@@ -14,6 +14,7 @@
 //! 2. Every queue, message, document, rate and time has its bound in [`config::Limits`].
 //! 3. A bad frame costs its own connection, with one close code; a bad document its own session.
 
+mod api;
 pub mod app;
 mod attachments;
 pub mod auth;

@@ -7,6 +7,8 @@
 //! | `last/{document}` | [`Last`]: the last turn of a conversation |
 //! | `audit/{document}/{sequence, 16 hex digits}` | [`Audit`]: what had to be healed, and who had written it |
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use syncline_document::{Accepted, Heal, Malformed, record::Sequence, schema::Kind};
@@ -16,6 +18,10 @@ use syncline_sync::Verdict;
 
 /// A before-image over this many bytes of JSON is told by its size only: it stands in the document again.
 const IMAGE_BYTES: usize = 4 << 10;
+/// Rows read at a time.
+const PAGE: usize = 1_000;
+/// Conversations of one user that are listed.
+const CONVERSATIONS: usize = 100_000;
 /// Heals told of one edit.
 const HEALS: usize = 8;
 
@@ -91,6 +97,32 @@ pub fn has_last(name: &DocumentName) -> bool {
 pub fn last(store: &dyn Store, name: &DocumentName) -> Result<Last, StoreError> {
     let stored = store.row(&last_key(name))?;
     Ok(stored.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+}
+
+/// Reads the last turns of a user's conversations, by conversation.
+///
+/// # Errors
+/// As the store fails.
+pub fn lasts(store: &dyn Store, user: &str) -> Result<HashMap<String, Last>, StoreError> {
+    let (prefix, end) = (format!("last/{user}/c/"), format!("last/{user}/c0"));
+    let mut lasts = HashMap::new();
+    let mut from = prefix.clone().into_bytes();
+    loop {
+        let page = store.rows(&from, end.as_bytes(), PAGE)?;
+        for (key, value) in &page {
+            let id = key.strip_prefix(prefix.as_bytes()).and_then(|id| std::str::from_utf8(id).ok());
+            if let (Some(id), Ok(last)) = (id, serde_json::from_slice(value)) {
+                lasts.insert(id.to_owned(), last);
+            }
+        }
+        match page.into_iter().next_back() {
+            Some((mut key, _)) if lasts.len() < CONVERSATIONS => {
+                key.push(0);
+                from = key;
+            }
+            _ => return Ok(lasts),
+        }
+    }
 }
 
 fn last_key(name: &DocumentName) -> Vec<u8> {

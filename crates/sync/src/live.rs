@@ -5,7 +5,10 @@
 
 use bytes::Bytes;
 use syncline_document::{
-    Broken, Judgement, Ledger, LoadError, Replica, fold, hlc::Clock, record::Stored, schema::Kind,
+    Broken, Judgement, Ledger, LoadError, Replica, fold,
+    hlc::Clock,
+    record::Stored,
+    schema::{self, Kind},
 };
 
 /// A live document.
@@ -14,7 +17,10 @@ pub(crate) struct Live {
     pub(crate) replica: Replica,
     /// `None` for free-form documents: nothing is judged there.
     ledger: Option<Ledger>,
+    kind: Kind,
     clock: Clock,
+    /// The clock has seen what was stored: it has to before the server writes.
+    wound: bool,
 }
 
 /// What a [`Writing`] works on.
@@ -43,7 +49,7 @@ impl Live {
             Kind::FreeForm => None,
             kind => Some(Ledger::of(kind.clone(), &mut replica)?),
         };
-        Ok(Self { replica, ledger, clock: Clock::new() })
+        Ok(Self { replica, ledger, kind: kind.clone(), clock: Clock::new(), wound: false })
     }
 
     /// Judges what was just applied. `None` where nothing follows from it.
@@ -55,6 +61,10 @@ impl Live {
 
     /// Has something written, and judges that too.
     pub(crate) fn compose(&mut self, writing: Writing, now_ms: u64) -> Result<Composed, Broken> {
+        if !std::mem::replace(&mut self.wound, true) {
+            let latest = schema::latest(&mut self.replica, &self.kind, now_ms)?;
+            self.clock.observe(latest, now_ms);
+        }
         let draft = Draft { replica: &mut self.replica, clock: &mut self.clock, now_ms };
         let Some(update) = writing(draft)? else { return Ok(None) };
         Ok(Some((update, self.judge(now_ms)?)))

@@ -53,6 +53,24 @@ pub struct Conversation {
 }
 
 impl Conversation {
+    /// Makes what is shown of a conversation that stands in no index: a client made it and entered it nowhere.
+    pub fn unlisted(id: &ConversationId) -> Self {
+        Self {
+            id: id.to_string(),
+            title: None,
+            auto_title: true,
+            pinned: false,
+            archived: false,
+            folder: None,
+            tags: Vec::new(),
+            created_at: id.ms(),
+            deleted: false,
+            deleted_at: None,
+            deleted_seq: None,
+            conflicts: BTreeMap::new(),
+        }
+    }
+
     /// Says whether messages came that whoever deleted it had not seen: it then shows as "recently deleted, with new
     /// activity". Judged by the sequence, where the deleter noted one, so that no clock counts.
     pub fn has_news(&self, last_seq: u64, last_at_ms: u64) -> bool {

@@ -1,0 +1,48 @@
+//! The HTTP API under `/v1/users/{user}`: conversations and preferences for everyone who is no CRDT client.
+//!
+//! Every write becomes an edit of a document like any other: it is judged, answered once it is durable, and reaches the
+//! devices over their sockets. Start reading at [`home`]; each other file is one resource. Errors are problem details
+//! ([`problem`]), lists are `{"items": [...], "next": cursor|null}` ([`paging`]).
+
+mod conversations;
+mod home;
+mod messages;
+mod paging;
+mod problem;
+
+use std::sync::Arc;
+
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::app::App;
+
+/// What the document says beside its paths.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Syncline",
+        description = "Conversations and preferences over HTTP. Writes answer once they are durable, and reach every \
+                       device over its socket. Errors are RFC 9457 problem details.",
+        license(name = "MIT OR Apache-2.0")
+    ),
+    tags(
+        (name = "conversations", description = "What the sidebar shows"),
+        (name = "messages", description = "Turns, branches, feedback"),
+    )
+)]
+struct Description;
+
+/// Builds the API's routes with their description.
+pub fn router() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(conversations::list, conversations::create))
+        .routes(routes!(conversations::get, conversations::change, conversations::delete))
+        .routes(routes!(conversations::restore))
+        .routes(routes!(conversations::read))
+        .routes(routes!(messages::list, messages::append))
+        .routes(routes!(messages::get))
+        .routes(routes!(messages::alternative))
+        .routes(routes!(messages::feedback))
+        .routes(routes!(messages::select))
+}

@@ -1,0 +1,246 @@
+//! One user's documents, as the API reads and writes them on behalf of whoever calls.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{
+    extract::{FromRequestParts, Path},
+    http::request::Parts,
+};
+use bytes::Bytes;
+use http::StatusCode;
+use syncline_document::{
+    Broken, Pen, Replica,
+    hlc::Hlc,
+    ids::{ConversationId, Quarter, Writer},
+    merge,
+    record::Origin,
+    register::Stamp,
+    schema::{Kind, Unfit},
+};
+use syncline_protocol::names::{DocumentName, check_user};
+use syncline_sync::Draft;
+
+use super::problem::Problem;
+use crate::{
+    app::{App, Open},
+    auth::{DocumentAccess, Principal, Role},
+    clock::now_ms,
+};
+
+/// The writer of whoever calls without a device.
+const NOBODYS_DEVICE: &str = "http";
+/// The session part of writers of this API: their keys are written under the server's client id, one after the other.
+const SESSION: &str = "api";
+
+/// The user in the path, and who calls.
+#[derive(Clone)]
+pub(super) struct Home {
+    pub(super) app: Arc<App>,
+    pub(super) open: Arc<Open>,
+    pub(super) user: Arc<str>,
+    caller: Principal,
+    may_write: bool,
+}
+
+impl FromRequestParts<Arc<App>> for Home {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let Path(path) = Path::<HashMap<String, String>>::from_request_parts(parts, app).await?;
+        let user = path.get("user").map(String::as_str).unwrap_or_default();
+        let caller = crate::http::bearer(app, &parts.headers).map_err(|denied| {
+            Problem::new(StatusCode::UNAUTHORIZED, denied.code(), denied.to_string())
+        })?;
+        check_user(user).map_err(|error| Problem::bad(error.to_string()))?;
+        let may_write = may_write(&caller, user)?;
+        let Some(open) = app.engine() else {
+            return Err(Problem::unavailable("not_ready", "the store is being opened"));
+        };
+        Ok(Self { app: app.clone(), open: open.clone(), user: user.into(), caller, may_write })
+    }
+}
+
+/// Says whether the caller may write for a user, or refuses one who may not even read.
+fn may_write(caller: &Principal, user: &str) -> Result<bool, Problem> {
+    let stranger = || Problem::forbidden("this token is not for this user");
+    let profile = document(user, "profile")?;
+    let Some(claims) = caller.claims() else { return Ok(true) };
+    match caller.access(&profile) {
+        DocumentAccess::None => Err(stranger()),
+        DocumentAccess::Write => Ok(true),
+        // An agent reads over sockets and writes here.
+        DocumentAccess::Read => Ok(claims.role == Role::Agent && claims.sub == user),
+    }
+}
+
+fn document(user: &str, rest: &str) -> Result<DocumentName, Problem> {
+    DocumentName::parse(&format!("{user}/{rest}")).map_err(|error| Problem::bad(error.to_string()))
+}
+
+/// What stops a write.
+pub(super) enum Stop {
+    /// The caller is told.
+    Problem(Problem),
+    /// yrs failed.
+    Broken(Broken),
+}
+
+impl From<Broken> for Stop {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
+    }
+}
+
+impl From<Problem> for Stop {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<Unfit> for Stop {
+    fn from(unfit: Unfit) -> Self {
+        Self::Problem(unfit.into())
+    }
+}
+
+/// A document on which a call works.
+pub(super) struct Desk<'a> {
+    draft: Draft<'a>,
+    writer: Writer,
+    updates: Vec<Bytes>,
+}
+
+impl Desk<'_> {
+    /// Returns the document, to read.
+    pub(super) fn replica(&mut self) -> &mut Replica {
+        self.draft.replica
+    }
+
+    /// Writes to the document, stamped as later than all that stands there.
+    pub(super) fn edit<T>(
+        &mut self,
+        write: impl FnOnce(&mut Pen<'_, '_>, &Stamp) -> Result<T, Unfit>,
+    ) -> Result<T, Stop> {
+        let hlc = self.draft.clock.tick(self.draft.now_ms);
+        let stamp = Stamp { writer: self.writer.clone(), hlc };
+        let edited = self.draft.replica.edit(|pen| write(pen, &stamp))?;
+        self.updates.extend(edited.update);
+        Ok(edited.value?)
+    }
+}
+
+impl Home {
+    /// Returns the name of one of the user's documents.
+    pub(super) fn name(&self, kind: &Kind) -> Result<DocumentName, Problem> {
+        match kind {
+            Kind::Profile => document(&self.user, "profile"),
+            Kind::Marks => document(&self.user, "marks"),
+            Kind::Drafts => document(&self.user, "drafts"),
+            Kind::Index(quarter) => document(&self.user, &format!("index/{quarter}")),
+            Kind::Conversation(id) => document(&self.user, &format!("c/{id}")),
+            Kind::FreeForm => Err(Problem::missing("document")),
+        }
+    }
+
+    /// Returns the index that a conversation stands in.
+    pub(super) fn index_of(&self, id: &ConversationId) -> Kind {
+        Kind::Index(id.quarter())
+    }
+
+    /// Says who writes: the token's device, an agent by its user's name, or this API.
+    pub(super) fn writer(&self) -> Writer {
+        let device = self.caller.device().map(|device| &**device);
+        let agent = self.caller.claims().is_some_and(|claims| claims.role == Role::Agent);
+        let named = if agent && device.is_none() {
+            Writer::agent(&self.user)
+        } else {
+            Writer::device(device.unwrap_or(NOBODYS_DEVICE), SESSION)
+        };
+        named.or_else(|| Writer::device(NOBODYS_DEVICE, SESSION)).unwrap_or_else(Writer::server)
+    }
+
+    fn origin(&self) -> Origin {
+        Origin {
+            user: self.caller.user().cloned(),
+            device: self.caller.device().cloned(),
+            at_ms: now_ms(),
+        }
+    }
+
+    /// Returns a stamp to be replaced by that of the edit.
+    pub(super) fn blank_stamp(&self) -> Stamp {
+        Stamp { writer: self.writer(), hlc: Hlc::default() }
+    }
+
+    /// Refuses callers who may only read.
+    pub(super) fn writable(&self) -> Result<(), Problem> {
+        if self.may_write {
+            return Ok(());
+        }
+        Err(Problem::forbidden("this token only reads for this user: use one of role owner or agent"))
+    }
+
+    /// Reads one of the user's documents.
+    pub(super) async fn look<R: Send + 'static>(
+        &self,
+        kind: &Kind,
+        read: impl FnOnce(&mut Replica) -> Result<R, Broken> + Send + 'static,
+    ) -> Result<R, Problem> {
+        let outcome = self.open.registry.look(&self.name(kind)?, read).await?;
+        outcome.map_err(|broken| Problem::unavailable("unavailable", broken.to_string()))
+    }
+
+    /// Writes to one of the user's documents; returns once all of it is durable.
+    pub(super) async fn write<R: Send + 'static>(
+        &self,
+        kind: &Kind,
+        write: impl FnOnce(&mut Desk<'_>) -> Result<R, Stop> + Send + 'static,
+    ) -> Result<R, Problem> {
+        self.writable()?;
+        let writer = self.writer();
+        let name = self.name(kind)?;
+        let composed = self.open.registry.compose(&name, self.origin(), move |draft| {
+            let mut desk = Desk { draft, writer, updates: Vec::new() };
+            let outcome = match write(&mut desk) {
+                Ok(value) => Ok(value),
+                Err(Stop::Problem(problem)) => Err(problem),
+                Err(Stop::Broken(broken)) => return Err(broken),
+            };
+            let update = match desk.updates.as_slice() {
+                [] => None,
+                [one] => Some(one.clone()),
+                many => Some(merge(many)?),
+            };
+            Ok((outcome, update))
+        });
+        composed.await?
+    }
+
+    /// Lists the quarters that the user has an index of, the newest first.
+    pub(super) async fn quarters(&self) -> Result<Vec<Quarter>, Problem> {
+        let prefix = format!("{}/index/", self.user);
+        let (open, start) = (self.open.clone(), prefix.clone());
+        let names = tokio::task::spawn_blocking(move || {
+            let mut names = Vec::new();
+            // Names are sorted: nothing sorts between the prefix without its slash and the first of them but itself.
+            let mut after = DocumentName::parse(start.trim_end_matches('/')).ok();
+            loop {
+                let page = open.store.documents(after.as_ref(), 64)?;
+                let Some(last) = page.last().map(|summary| summary.name.clone()) else { return Ok(names) };
+                let mine = |name: &DocumentName| name.as_str().starts_with(&start);
+                let past = !mine(&last) && last.as_str() > start.as_str();
+                names.extend(page.into_iter().map(|summary| summary.name).filter(mine));
+                if past {
+                    return Ok::<_, syncline_store::StoreError>(names);
+                }
+                after = Some(last);
+            }
+        });
+        let names = names.await.map_err(|_| Problem::unavailable("restarting", "the server is going down"))??;
+        let mut quarters: Vec<Quarter> =
+            names.iter().filter_map(|name| Quarter::parse(name.as_str().strip_prefix(&prefix)?)).collect();
+        quarters.sort_unstable();
+        quarters.reverse();
+        Ok(quarters)
+    }
+}
