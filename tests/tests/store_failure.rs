@@ -127,8 +127,9 @@ async fn survives_a_full_disk(mib: u32, limits: &[(&str, u64)]) -> Result<()> {
     for dialect in DIALECTS {
         for (document, content) in [("small", "before".to_owned()), ("large", words.concat())] {
             let mut reader = Witness::fresh(server.address(), dialect, document, 3).await;
-            let reader =
-                reader.as_mut().map_err(|error| anyhow::anyhow!("{dialect:?} {document}: {error:#}"))?;
+            let reader = reader.as_mut().map_err(|error| {
+                anyhow::anyhow!("{dialect:?} {document}: {error:#}; the server's log:\n{}", server.log())
+            })?;
             ensure!(reader.text() == content, "{dialect:?}: {document} is read as something else");
             reader.write("after").await?;
             reader.until_refused().await?;

@@ -4,6 +4,7 @@
 //! devices over their sockets. Start reading at [`home`]; each other file is one resource. Errors are problem details
 //! ([`problem`]), lists are `{"items": [...], "next": cursor|null}` ([`paging`]).
 
+mod at;
 mod conversations;
 mod home;
 mod messages;

@@ -24,13 +24,22 @@ use crate::{
     api,
     app::App,
     auth::{Denied, Principal},
-    logging::redact, metrics::Sample};
+    logging::redact,
+    metrics::Sample,
+};
 
 use error::Refusal;
 
 /// Builds the routes. Socket paths are not among them: the listener takes those.
 pub fn router(app: Arc<App>) -> Router {
+    let (api, described) = api::router().split_for_parts();
+    let described: Arc<str> = described.to_json().unwrap_or_default().into();
     let asked = Router::new()
+        .merge(api)
+        .route(
+            "/openapi.json",
+            get(async move || ([(header::CONTENT_TYPE, "application/json")], described.to_string())),
+        )
         .route("/metrics", get(metrics))
         .route("/ready", get(ysweet::ready))
         .route("/check_store", post(ysweet::check_store))
@@ -98,7 +107,8 @@ async fn wrong_method() -> Refusal {
 
 /// Finds out who asks.
 fn principal(app: &App, headers: &HeaderMap) -> Result<Principal, Refusal> {
-    bearer(app, headers).map_err(|denied| Refusal::new(StatusCode::UNAUTHORIZED, denied.code(), denied.to_string()))
+    bearer(app, headers)
+        .map_err(|denied| Refusal::new(StatusCode::UNAUTHORIZED, denied.code(), denied.to_string()))
 }
 
 /// Judges the token of a request.

@@ -17,7 +17,9 @@ use syncline_store::writer::Writer;
 use syncline_sync::{Draft, Join, Looking, PeerId, Settings, Writing};
 use tokio::sync::oneshot;
 
-use crate::{document::Document, edits::SubmitError, metrics::Metrics, outbound::Outbound, pool::Pool};
+use crate::{
+    config::Limits, document::Document, edits::SubmitError, metrics::Metrics, outbound::Outbound, pool::Pool,
+};
 
 /// The journal that tags its entries with the document they belong to.
 pub type Journal = Arc<Writer<Arc<Document>>>;
@@ -40,7 +42,7 @@ pub struct Engine {
     /// Server edits that may wait for one document.
     pub edits_per_document: usize,
     /// Why the store takes nothing more, once it does not.
-    failure: OnceLock<String>,
+    pub(crate) failure: OnceLock<String>,
 }
 
 impl std::fmt::Debug for Engine {

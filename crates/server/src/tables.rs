@@ -67,7 +67,8 @@ struct Audit<'a> {
 pub fn rows(name: &DocumentName, sequence: Sequence, last: &mut Option<Last>, verdict: &Verdict) -> Vec<Row> {
     let judgement = &verdict.judgement;
     let mut rows = Vec::new();
-    if let Some(last) = last.as_mut().filter(|last| advance(last, &judgement.accepted, verdict.origin.at_ms))
+    if let Some(last) = last
+        && advance(last, &judgement.accepted, verdict.origin.at_ms)
     {
         rows.push(row(last_key(name), &json!(last)));
     }
@@ -137,7 +138,10 @@ fn row(key: Vec<u8>, value: &Value) -> Row {
 fn advance(last: &mut Last, accepted: &[Accepted], at_ms: u64) -> bool {
     let mut moved = false;
     // One that repeats another has no place of its own.
-    for message in accepted.iter().filter(|message| message.seq > last.seq) {
+    for message in accepted {
+        if message.seq <= last.seq {
+            continue;
+        }
         moved = true;
         let own = if message.role == "user" { message.seq } else { last.own_seq };
         *last = Last {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use axum::{
     Json,
     extract::{
-        Path, Query,
+        Query,
         rejection::{JsonRejection, QueryRejection},
     },
 };
@@ -23,6 +23,7 @@ use syncline_document::{
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
+    at::{AtConversation, parse_id},
     home::{Desk, Home, Stop},
     paging::{Page, Paging},
     problem::Problem,
@@ -78,9 +79,6 @@ pub(super) struct LastTurn {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Filter {
-    #[serde(flatten)]
-    #[param(inline)]
-    paging: Paging,
     /// Words that the title holds, in any case.
     q: Option<String>,
     /// Only this folder.
@@ -140,11 +138,6 @@ pub(super) struct Read {
     tip: Option<String>,
 }
 
-/// Parses the id in a path.
-pub(super) fn parse_id(text: &str) -> Result<ConversationId, Problem> {
-    ConversationId::parse(text).ok_or_else(|| Problem::bad("a conversation's id is a UUIDv7 in lower case"))
-}
-
 impl Item {
     fn new(seen: Conversation, last: Last, mark: Option<&Mark>) -> Self {
         let news = seen.has_news(last.seq, last.at);
@@ -179,7 +172,12 @@ impl Item {
 
     /// Its place in a list: pinned ones first, then the newest.
     fn place(&self) -> String {
-        format!("{}{:013}{}", u8::from(!self.pinned), 9_999_999_999_999 - self.at().min(9_999_999_999_999), self.id)
+        format!(
+            "{}{:013}{}",
+            u8::from(!self.pinned),
+            9_999_999_999_999 - self.at().min(9_999_999_999_999),
+            self.id
+        )
     }
 }
 
@@ -232,10 +230,11 @@ fn apply(desk: &mut Desk<'_>, id: &ConversationId, settings: &[Setting]) -> Resu
 
 /// Lists a user's conversations: pinned ones first, then those with the newest turns.
 #[utoipa::path(get, path = "/v1/users/{user}/conversations", tag = "conversations",
-    params(("user" = String, Path), Filter),
+    params(("user" = String, Path), Paging, Filter),
     responses((status = 200, body = Page<Item>), (status = "default", body = Problem)))]
 pub(super) async fn list(
     home: Home,
+    paging: Result<Query<Paging>, QueryRejection>,
     filter: Result<Query<Filter>, QueryRejection>,
 ) -> Result<Json<Page<Item>>, Problem> {
     let Query(filter) = filter?;
@@ -256,7 +255,7 @@ pub(super) async fn list(
     }
     items.retain(|item| filter.takes(item));
     items.sort_by_cached_key(Item::place);
-    Ok(Json(filter.paging.cut(items, Item::place)?))
+    Ok(Json(paging?.0.cut(items, Item::place)?))
 }
 
 /// Makes a conversation.
@@ -312,8 +311,8 @@ pub(super) async fn create(
 #[utoipa::path(get, path = "/v1/users/{user}/conversations/{conversation}", tag = "conversations",
     params(("user" = String, Path), ("conversation" = String, Path)),
     responses((status = 200, body = Item), (status = "default", body = Problem)))]
-pub(super) async fn get(home: Home, Path((_, id)): Path<(String, String)>) -> Result<Json<Item>, Problem> {
-    Ok(Json(home.conversation(&parse_id(&id)?).await?))
+pub(super) async fn get(home: Home, AtConversation(id): AtConversation) -> Result<Json<Item>, Problem> {
+    Ok(Json(home.conversation(&id).await?))
 }
 
 /// Renames, pins, archives, files or tags a conversation.
@@ -322,11 +321,11 @@ pub(super) async fn get(home: Home, Path((_, id)): Path<(String, String)>) -> Re
     responses((status = 200, body = Item), (status = "default", body = Problem)))]
 pub(super) async fn change(
     home: Home,
-    Path((_, id)): Path<(String, String)>,
+    AtConversation(id): AtConversation,
     body: Result<Json<Change>, JsonRejection>,
 ) -> Result<Json<Item>, Problem> {
     home.writable()?;
-    let (id, Json(change)) = (parse_id(&id)?, body?);
+    let Json(change) = body?;
     let mut settings = Vec::new();
     settings.extend(change.title.map(Setting::Title));
     settings.extend(change.pinned.map(Setting::Pinned));
@@ -349,9 +348,8 @@ pub(super) async fn change(
 #[utoipa::path(delete, path = "/v1/users/{user}/conversations/{conversation}", tag = "conversations",
     params(("user" = String, Path), ("conversation" = String, Path)),
     responses((status = 200, body = Item), (status = "default", body = Problem)))]
-pub(super) async fn delete(home: Home, Path((_, id)): Path<(String, String)>) -> Result<Json<Item>, Problem> {
+pub(super) async fn delete(home: Home, AtConversation(id): AtConversation) -> Result<Json<Item>, Problem> {
     home.writable()?;
-    let id = parse_id(&id)?;
     let seen = home.conversation(&id).await?.last.map(|last| last.seq);
     Ok(Json(home.set(&id, vec![Setting::Deleted { seen }]).await?))
 }
@@ -360,9 +358,9 @@ pub(super) async fn delete(home: Home, Path((_, id)): Path<(String, String)>) ->
 #[utoipa::path(post, path = "/v1/users/{user}/conversations/{conversation}/restore", tag = "conversations",
     params(("user" = String, Path), ("conversation" = String, Path)),
     responses((status = 200, body = Item), (status = "default", body = Problem)))]
-pub(super) async fn restore(home: Home, Path((_, id)): Path<(String, String)>) -> Result<Json<Item>, Problem> {
+pub(super) async fn restore(home: Home, AtConversation(id): AtConversation) -> Result<Json<Item>, Problem> {
     home.writable()?;
-    Ok(Json(home.set(&parse_id(&id)?, vec![Setting::Restored]).await?))
+    Ok(Json(home.set(&id, vec![Setting::Restored]).await?))
 }
 
 /// Marks a conversation as read up to a turn, or as unread from there on.
@@ -371,11 +369,11 @@ pub(super) async fn restore(home: Home, Path((_, id)): Path<(String, String)>) -
     responses((status = 200, body = Item), (status = "default", body = Problem)))]
 pub(super) async fn read(
     home: Home,
-    Path((_, id)): Path<(String, String)>,
+    AtConversation(id): AtConversation,
     body: Result<Json<Read>, JsonRejection>,
 ) -> Result<Json<Item>, Problem> {
     home.writable()?;
-    let (id, Json(read)) = (parse_id(&id)?, body?);
+    let Json(read) = body?;
     home.conversation(&id).await?;
     let wanted = id.clone();
     home.write(&Kind::Marks, move |desk| {

@@ -1,11 +1,8 @@
 //! One user's documents, as the API reads and writes them on behalf of whoever calls.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use axum::{
-    extract::{FromRequestParts, Path},
-    http::request::Parts,
-};
+use axum::{extract::FromRequestParts, http::request::Parts};
 use bytes::Bytes;
 use http::StatusCode;
 use syncline_document::{
@@ -20,7 +17,7 @@ use syncline_document::{
 use syncline_protocol::names::{DocumentName, check_user};
 use syncline_sync::Draft;
 
-use super::problem::Problem;
+use super::{at, problem::Problem};
 use crate::{
     app::{App, Open},
     auth::{DocumentAccess, Principal, Role},
@@ -46,11 +43,10 @@ impl FromRequestParts<Arc<App>> for Home {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let Path(path) = Path::<HashMap<String, String>>::from_request_parts(parts, app).await?;
-        let user = path.get("user").map(String::as_str).unwrap_or_default();
-        let caller = crate::http::bearer(app, &parts.headers).map_err(|denied| {
-            Problem::new(StatusCode::UNAUTHORIZED, denied.code(), denied.to_string())
-        })?;
+        let names = at::names(parts, app).await?;
+        let user = names.get("user").map(String::as_str).unwrap_or_default();
+        let caller = crate::http::bearer(app, &parts.headers)
+            .map_err(|denied| Problem::new(StatusCode::UNAUTHORIZED, denied.code(), denied.to_string()))?;
         check_user(user).map_err(|error| Problem::bad(error.to_string()))?;
         let may_write = may_write(&caller, user)?;
         let Some(open) = app.engine() else {
@@ -160,11 +156,7 @@ impl Home {
     }
 
     fn origin(&self) -> Origin {
-        Origin {
-            user: self.caller.user().cloned(),
-            device: self.caller.device().cloned(),
-            at_ms: now_ms(),
-        }
+        Origin { user: self.caller.user().cloned(), device: self.caller.device().cloned(), at_ms: now_ms() }
     }
 
     /// Returns a stamp to be replaced by that of the edit.
@@ -236,7 +228,8 @@ impl Home {
                 after = Some(last);
             }
         });
-        let names = names.await.map_err(|_| Problem::unavailable("restarting", "the server is going down"))??;
+        let names =
+            names.await.map_err(|_| Problem::unavailable("restarting", "the server is going down"))??;
         let mut quarters: Vec<Quarter> =
             names.iter().filter_map(|name| Quarter::parse(name.as_str().strip_prefix(&prefix)?)).collect();
         quarters.sort_unstable();

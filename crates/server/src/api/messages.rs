@@ -3,7 +3,7 @@
 use axum::{
     Json,
     extract::{
-        Path, Query,
+        Query,
         rejection::{JsonRejection, QueryRejection},
     },
 };
@@ -22,7 +22,7 @@ use syncline_document::{
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    conversations::parse_id,
+    at::{AtConversation, AtMessage},
     home::{Desk, Home, Stop},
     paging::{Page, Paging},
     problem::Problem,
@@ -78,9 +78,6 @@ pub(super) struct Alternatives {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Which {
-    #[serde(flatten)]
-    #[param(inline)]
-    paging: Paging,
     /// `selected`, the branch that is shown (the default), or `all`.
     branch: Option<String>,
 }
@@ -193,7 +190,8 @@ impl Home {
         make: impl FnOnce(&mut Desk<'_>) -> Result<NewMessage, Stop> + Send + 'static,
     ) -> Result<Turn, Problem> {
         self.conversation(conversation).await?;
-        let appended = self.write(&Kind::Conversation(conversation.clone()), move |desk| {
+        let kind = Kind::Conversation(conversation.clone());
+        let appended = self.write(&kind, move |desk| {
             let mut message = make(desk)?;
             if let Some(same) = repeated(desk.replica(), &message)? {
                 return Ok(same);
@@ -226,14 +224,15 @@ fn fresh_id(id: Option<String>) -> String {
 
 /// Lists the turns of a conversation, first to last.
 #[utoipa::path(get, path = "/v1/users/{user}/conversations/{conversation}/messages", tag = "messages",
-    params(("user" = String, Path), ("conversation" = String, Path), Which),
+    params(("user" = String, Path), ("conversation" = String, Path), Paging, Which),
     responses((status = 200, body = Page<Turn>), (status = "default", body = Problem)))]
 pub(super) async fn list(
     home: Home,
-    Path((_, id)): Path<(String, String)>,
+    AtConversation(id): AtConversation,
+    paging: Result<Query<Paging>, QueryRejection>,
     which: Result<Query<Which>, QueryRejection>,
 ) -> Result<Json<Page<Turn>>, Problem> {
-    let (id, Query(which)) = (parse_id(&id)?, which?);
+    let Query(which) = which?;
     let branch = match which.branch.as_deref() {
         None | Some("selected") => Branch::Selected,
         Some("all") => Branch::All,
@@ -243,7 +242,7 @@ pub(super) async fn list(
     let messages =
         home.look(&Kind::Conversation(id), move |replica| conversation::messages(replica, branch)).await?;
     let turns = messages.into_iter().map(Turn::from).collect();
-    Ok(Json(which.paging.cut(turns, Turn::place)?))
+    Ok(Json(paging?.0.cut(turns, Turn::place)?))
 }
 
 /// Appends a turn.
@@ -252,11 +251,11 @@ pub(super) async fn list(
     responses((status = 201, body = Turn), (status = "default", body = Problem)))]
 pub(super) async fn append(
     home: Home,
-    Path((_, id)): Path<(String, String)>,
+    AtConversation(id): AtConversation,
     body: Result<Json<NewTurn>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Turn>), Problem> {
     home.writable()?;
-    let (id, Json(new)) = (parse_id(&id)?, body?);
+    let Json(new) = body?;
     let stamp = home.blank_stamp();
     let turn = home.append(&id, move |desk| {
         let parent = match new.parent {
@@ -287,11 +286,8 @@ fn tip(replica: &mut Replica) -> Result<Option<String>, Stop> {
 #[utoipa::path(get, path = "/v1/users/{user}/conversations/{conversation}/messages/{message}", tag = "messages",
     params(("user" = String, Path), ("conversation" = String, Path), ("message" = String, Path)),
     responses((status = 200, body = Turn), (status = "default", body = Problem)))]
-pub(super) async fn get(
-    home: Home,
-    Path((_, id, message)): Path<(String, String, String)>,
-) -> Result<Json<Turn>, Problem> {
-    Ok(Json(home.turn(&parse_id(&id)?, &message).await?))
+pub(super) async fn get(home: Home, AtMessage(id, message): AtMessage) -> Result<Json<Turn>, Problem> {
+    Ok(Json(home.turn(&id, &message).await?))
 }
 
 /// Puts another wording beside a turn: an edited question, a new answer. Turns never change.
@@ -302,11 +298,11 @@ pub(super) async fn get(
     responses((status = 201, body = Turn), (status = "default", body = Problem)))]
 pub(super) async fn alternative(
     home: Home,
-    Path((_, id, message)): Path<(String, String, String)>,
+    AtMessage(id, message): AtMessage,
     body: Result<Json<NewAlternative>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Turn>), Problem> {
     home.writable()?;
-    let (id, Json(new)) = (parse_id(&id)?, body?);
+    let Json(new) = body?;
     let stamp = home.blank_stamp();
     let turn = home.append(&id, move |desk| {
         let Some(beside) = conversation::message(desk.replica(), &message)? else {
@@ -334,14 +330,14 @@ pub(super) async fn alternative(
     responses((status = 200, body = Turn), (status = "default", body = Problem)))]
 pub(super) async fn feedback(
     home: Home,
-    Path((_, id, message)): Path<(String, String, String)>,
+    AtMessage(id, message): AtMessage,
     body: Result<Json<Opinion>, JsonRejection>,
 ) -> Result<Json<Turn>, Problem> {
     home.writable()?;
     let Json(opinion) = body?;
     let feedback = Feedback { v: opinion.v, tags: opinion.tags, text: opinion.text };
-    let turn = home.about(parse_id(&id)?, message, move |desk, id| {
-        desk.edit(|pen, stamp| conversation::set_feedback(pen, id, stamp, &feedback))
+    let turn = home.about(id, message, move |desk, id| {
+        desk.edit(|pen, stamp| conversation::set_feedback(pen, id, stamp, Some(&feedback)))
     });
     Ok(Json(turn.await?))
 }
@@ -351,17 +347,13 @@ pub(super) async fn feedback(
     tag = "messages",
     params(("user" = String, Path), ("conversation" = String, Path), ("message" = String, Path)),
     responses((status = 200, body = Turn), (status = "default", body = Problem)))]
-pub(super) async fn select(
-    home: Home,
-    Path((_, id, message)): Path<(String, String, String)>,
-) -> Result<Json<Turn>, Problem> {
+pub(super) async fn select(home: Home, AtMessage(id, message): AtMessage) -> Result<Json<Turn>, Problem> {
     home.writable()?;
-    let turn = home.about(parse_id(&id)?, message, |desk, id| {
+    let turn = home.about(id, message, |desk, id| {
         let path = path_to(desk.replica(), id)?;
         desk.edit(|pen, stamp| {
-            path.iter().try_for_each(|(parent, child)| {
-                conversation::select(pen, parent.as_deref(), stamp, child)
-            })
+            path.iter()
+                .try_for_each(|(parent, child)| conversation::select(pen, parent.as_deref(), stamp, child))
         })
     });
     Ok(Json(turn.await?))

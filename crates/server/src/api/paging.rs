@@ -38,7 +38,8 @@ impl Paging {
         if after.is_some_and(|after| after.len() > 256) {
             return Err(Problem::bad("this cursor is none of ours"));
         }
-        let rest = items.into_iter().skip_while(|item| after.is_some_and(|after| place(item).as_str() <= after));
+        let rest =
+            items.into_iter().skip_while(|item| after.is_some_and(|after| place(item).as_str() <= after));
         let mut items: Vec<T> = rest.take(limit + 1).collect();
         let more = items.len() > limit;
         items.truncate(limit);
