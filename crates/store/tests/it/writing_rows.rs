@@ -153,6 +153,8 @@ fn rows_count_in_the_bounds_of_the_queue() {
         held.recv().unwrap();
     })
     .unwrap();
+    // Dropped before the writer: a test that fails must not wait for the callback for ever.
+    let hold = hold;
     let largest = || Row { key: b"k".into(), value: Some(vec![0; ROW_BYTES].into()) };
     for rows in [vec![largest(); 22], vec![row(b"k", ""); 101]] {
         writer.append(entry("a", writer.store().last_commit() + 1), 0);
