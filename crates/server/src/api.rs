@@ -35,7 +35,7 @@ use crate::app::App;
 struct Description;
 
 /// Builds the API's routes with their description.
-pub fn router() -> OpenApiRouter<Arc<App>> {
+pub(crate) fn router() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(conversations::list, conversations::create))
         .routes(routes!(conversations::get, conversations::change, conversations::delete))

@@ -267,7 +267,10 @@ impl Document {
                 let Some(me) = self.me.upgrade() else { return };
                 let rows = self.rows(inner, entry.sequence, &verdict);
                 let entries = [Some(entry), judged].into_iter().flatten().map(|entry| (entry, me.clone()));
-                self.engine.journal.append_together(entries, rows);
+                if let Err(error) = self.engine.journal.append_together(entries, rows) {
+                    // The journal is closed: nothing is acked any more, and the devices keep what they wrote.
+                    tracing::error!(document = %self.name, %error, "an edit came too late");
+                }
                 self.engine.metrics.judged(&verdict.judgement);
             }
             Effect::Checkpoint(checkpoint) => {

@@ -22,6 +22,8 @@ const IMAGE_BYTES: usize = 4 << 10;
 const PAGE: usize = 1_000;
 /// Conversations of one user that are listed.
 const CONVERSATIONS: usize = 100_000;
+/// Bytes told of a key.
+const KEY_BYTES: usize = 256;
 /// Heals told of one edit.
 const HEALS: usize = 8;
 
@@ -59,7 +61,7 @@ struct Audit<'a> {
     heals: Vec<Value>,
     /// Heals beyond those told.
     more: usize,
-    malformed: &'a [Malformed],
+    malformed: Vec<Value>,
 }
 
 /// Returns the rows that follow from a judgement. `last` is the conversation's last turn so far, and is brought up to
@@ -79,7 +81,7 @@ pub fn rows(name: &DocumentName, sequence: Sequence, last: &mut Option<Last>, ve
             at: verdict.origin.at_ms,
             heals: judgement.heals.iter().take(HEALS).map(told).collect(),
             more: judgement.heals.len().saturating_sub(HEALS),
-            malformed: &judgement.malformed[..judgement.malformed.len().min(HEALS)],
+            malformed: judgement.malformed.iter().take(HEALS).map(ill).collect(),
         };
         rows.push(row(format!("audit/{name}/{sequence:016x}").into_bytes(), &json!(audit)));
     }
@@ -157,12 +159,21 @@ fn advance(last: &mut Last, accepted: &[Accepted], at_ms: u64) -> bool {
 }
 
 fn told(heal: &Heal) -> Value {
-    let mut told = json!(heal);
+    let mut told = json!({ "rule": heal.rule, "key": clip(&heal.key), "before": heal.before });
     let size = told["before"].to_string().len();
     if size > IMAGE_BYTES {
         told["before"] = json!({ "bytes": size });
     }
     told
+}
+
+fn ill(message: &Malformed) -> Value {
+    json!({ "id": clip(&message.id), "reason": message.reason })
+}
+
+/// Cuts a key that a client chose.
+fn clip(key: &str) -> &str {
+    &key[..key.floor_char_boundary(KEY_BYTES)]
 }
 
 #[cfg(test)]
@@ -218,7 +229,7 @@ mod tests {
     fn heals_are_audited_with_what_stood_there_bounded() {
         let heal = |bytes: usize| Heal {
             rule: Rule::MessageChanged,
-            key: "messages/m1".to_owned(),
+            key: format!("messages/{}", "m".repeat(1_000_000)),
             before: Some("x".repeat(bytes).into()),
         };
         let mut heals = vec![heal(10), heal(100_000)];

@@ -32,7 +32,6 @@ const SESSION: &str = "api";
 /// The user in the path, and who calls.
 #[derive(Clone)]
 pub(super) struct Home {
-    pub(super) app: Arc<App>,
     pub(super) open: Arc<Open>,
     pub(super) user: Arc<str>,
     caller: Principal,
@@ -52,7 +51,7 @@ impl FromRequestParts<Arc<App>> for Home {
         let Some(open) = app.engine() else {
             return Err(Problem::unavailable("not_ready", "the store is being opened"));
         };
-        Ok(Self { app: app.clone(), open: open.clone(), user: user.into(), caller, may_write })
+        Ok(Self { open: open.clone(), user: user.into(), caller, may_write })
     }
 }
 

@@ -13,7 +13,8 @@ use crate::{
     app::Open,
     auth::Auth,
     config::Config,
-    registry::{Document, Engine, Registry},
+    document::Document,
+    registry::{Engine, Registry},
 };
 
 /// An update that writes one letter into a text, by a client of this number.
