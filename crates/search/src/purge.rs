@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -37,13 +37,15 @@ impl Worker {
         let end = Instant::now() + PATIENCE;
         loop {
             writer.garbage_collect_files().wait()?;
-            let old = self.old_files()?;
-            if old.is_empty() {
-                break;
-            }
-            if Instant::now() >= end {
-                // Whoever looks at them has them mapped and is not disturbed.
-                old.iter().try_for_each(|path| open::remove(path))?;
+            // Whoever looks at an old file has it mapped and is not disturbed when it goes.
+            let waiting = Instant::now() < end;
+            let listed = self.index.directory().list_managed_files();
+            let (later, now): (Vec<_>, Vec<_>) = self.old_files()?.into_iter().partition(|path| {
+                // What an interrupted commit left may be in no list: the library will not remove it.
+                waiting && path.file_name().is_some_and(|name| listed.contains(Path::new(name)))
+            });
+            now.iter().try_for_each(|path| open::remove(path))?;
+            if later.is_empty() {
                 break;
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -57,7 +59,7 @@ impl Worker {
     }
 
     /// Files of segments that are no part of the index any more, those of an interrupted commit included.
-    fn old_files(&self) -> Result<Vec<std::path::PathBuf>, SearchError> {
+    fn old_files(&self) -> Result<Vec<PathBuf>, SearchError> {
         let live: HashSet<String> =
             self.index.searchable_segment_ids()?.iter().map(|id| id.uuid_string()).collect();
         let mut old = Vec::new();

@@ -63,7 +63,7 @@ fn every_file_that_is_cut_bent_or_gone_is_noticed() {
 #[test]
 fn a_flipped_bit_in_any_segment_is_noticed() {
     let mut random = fastrand::Rng::with_seed(11);
-    for round in 0..20 {
+    for round in 0..8 {
         rebuilt_after(
             |folder| {
                 let mut segments = files(folder);

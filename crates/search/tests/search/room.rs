@@ -41,12 +41,12 @@ fn a_queue_is_full_by_its_bytes_but_takes_one_batch_of_any_size() {
 #[test]
 fn many_small_commits_leave_few_files_and_fewer_open() {
     let kit = Kit::new();
-    for number in 0..150 {
+    for number in 0..60 {
         kit.put("ada", &[(&number.to_string(), "word")]);
     }
     kit.index.flush().expect("flushes");
     let files = std::fs::read_dir(kit.folder.path().join("v1")).expect("a folder").count();
-    assert!(files < 250, "{files} files");
+    assert!(files < 150, "{files} files");
     let open = std::fs::read_dir("/proc/self/fd").expect("descriptors").filter(|entry| {
         let target = entry.as_ref().ok().and_then(|entry| std::fs::read_link(entry.path()).ok());
         target.is_some_and(|target| target.starts_with(kit.folder.path()))
