@@ -51,8 +51,14 @@ fn changes_are_committed_without_being_asked_for() {
 fn a_second_index_in_the_same_folder_is_refused_and_harms_nothing() {
     let kit = Kit::new();
     kit.put("ada", &[("1", "kept")]);
-    let second = Index::open(kit.folder.path(), Options::default()).map(|_| ());
-    assert_eq!(second, Err(SearchError::InUse));
+    // Not even when it seems to be damaged.
+    for note in [None, Some(kit.folder.path().join("suspect"))] {
+        if let Some(note) = note {
+            std::fs::write(note, "why").expect("writes");
+        }
+        let second = Index::open(kit.folder.path(), Options::default()).map(|_| ());
+        assert_eq!(second, Err(SearchError::InUse));
+    }
     kit.put("ada", &[("2", "kept")]);
     assert_eq!(kit.ids("ada", "kept"), ["1", "2"]);
 }

@@ -28,7 +28,10 @@ fn filled() -> Kit {
         kit.apply(
             Batch::new("adalovelace").put(secret).put(title("adasplan", "Plutonium")).seen("adasdoc", 1),
         );
-        kit.apply(Batch::new("bob").put(message("c", &id, "harmless")));
+        // So many that no segment is written anew of itself for the sake of what it hides.
+        let filler = |batch: Batch, more: i32| batch.put(message("f", &format!("{id}-{more}"), "filler"));
+        let harmless = Batch::new("bob").put(message("c", &id, "harmless"));
+        kit.apply((0..20).fold(harmless, filler));
         kit.index.flush().expect("flushes");
     }
     assert!(stands_in(kit.folder.path(), "Plutonium isotope"), "texts can be looked for");
