@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// From the ground up. A crate may depend on those of lower rows only.
 const FLOORS: &[&[&str]] = &[
-    &["syncline-protocol"],
+    &["syncline-protocol", "syncline-search"],
     &["syncline-document"],
     &["syncline-sync", "syncline-store"],
     &["syncline-testkit"],
@@ -21,8 +21,12 @@ const IO: [&str; 9] =
     ["tokio", "tokio-util", "tokio-tungstenite", "axum", "hyper", "reqwest", "sled", "mio", "async-std"];
 
 /// Who names what. The packages that test and measure are free.
-const OWNERS: [(&str, &str); 3] =
-    [("yrs", "syncline-document"), ("sled", "syncline-store"), ("bincode", "syncline-store")];
+const OWNERS: [(&str, &str); 4] = [
+    ("yrs", "syncline-document"),
+    ("sled", "syncline-store"),
+    ("bincode", "syncline-store"),
+    ("tantivy", "syncline-search"),
+];
 const FREE: [&str; 3] = ["syncline-tests", "syncline-benches", "syncline-testkit"];
 
 /// Package name to the names of its dependencies, those for tests aside.
