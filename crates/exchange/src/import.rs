@@ -245,7 +245,7 @@ impl<'a> Run<'a> {
                 Item::Left(imported.report.ended(Status::Skipped, "it came before in this import"))
             }
             Ok(imported) => Item::Conversation(Box::new(imported)),
-            Err(report) => Item::Left(report),
+            Err(report) => Item::Left(*report),
         }
     }
 }

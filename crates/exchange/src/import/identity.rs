@@ -3,7 +3,8 @@
 use sha2::{Digest as _, Sha256};
 use syncline_document::ids::ConversationId;
 
-/// The times of conversations that have none: the first day of 2023, so that no import shares its id with another time.
+/// The time of conversations that have none, the first day of 2023: always the same one, so that importing again makes the
+/// same ids, and not so long ago that nobody looks there.
 pub(super) const UNDATED_MS: u64 = 1_672_531_200_000;
 /// The last millisecond that a hybrid logical time can say.
 const LAST_MS: u64 = 9_999_999_999_999;
@@ -56,7 +57,7 @@ mod tests {
 
     #[test]
     fn only_times_are_times() {
-        assert_eq!(ms(1_700_000_000.1234), Some(1_700_000_000_123));
+        assert_eq!(ms(1_700_000_000.123_4), Some(1_700_000_000_123));
         for odd in [0.0, -5.0, f64::NAN, f64::INFINITY, 1e300] {
             assert_eq!(ms(odd), None);
         }

@@ -66,7 +66,7 @@ pub(crate) fn stamp(ms: u64, now_ms: u64) -> Stamp {
 
 impl Imported {
     /// Makes it of its source. An error is the report of one that is not imported.
-    pub(super) fn of(source: Source, mut report: Report, options: &Options<'_>) -> Result<Self, Report> {
+    pub(super) fn of(source: Source, mut report: Report, options: &Options<'_>) -> Result<Self, Box<Report>> {
         let first_ms = source.nodes.iter().filter_map(|node| node.made_ms).min();
         let created_ms = source.created_ms.or(first_ms).unwrap_or(identity::UNDATED_MS);
         let flat = forest::flatten(source.nodes, source.current, created_ms);
@@ -77,10 +77,10 @@ impl Imported {
         report.cut = flat.cut;
         report.unknown_parts = flat.turns.iter().map(|placed| placed.turn.unknown).sum();
         let Some(last_ms) = flat.turns.iter().map(|placed| placed.at_ms).max() else {
-            return Err(report.ended(Status::Skipped, "there is no message in it"));
+            return Err(Box::new(report.ended(Status::Skipped, "there is no message in it")));
         };
         let Some(id) = identity::conversation(created_ms, options.user, &source.id) else {
-            return Err(report.ended(Status::Failed, "its id cannot be made"));
+            return Err(Box::new(report.ended(Status::Failed, "its id cannot be made")));
         };
         let ids: Vec<String> = flat
             .turns

@@ -1,6 +1,9 @@
 //! Zips: a `ChatGPT` export as it is downloaded, or an archive of ours. Zips inside are not opened.
 
-use std::io::{Read, Seek};
+use std::{
+    borrow::Cow,
+    io::{Read, Seek},
+};
 
 use serde::de::DeserializeOwned;
 use zip::ZipArchive;
@@ -21,13 +24,8 @@ pub(super) fn read<R: Read + Seek>(input: R, run: &mut Run<'_>) -> Result<(), Im
     if zip.len() > limit {
         return Err(ImportError::TooMuch { what: "entries of a zip", limit: limit as u64 });
     }
-    let mut names = Vec::new();
-    for name in zip.file_names() {
-        // An entry whose name is no text is none of those that are looked for.
-        if let Ok(name) = name {
-            names.push(name.into_owned());
-        }
-    }
+    // An entry whose name is no text is none of those that are looked for.
+    let names: Vec<String> = zip.file_names().flatten().map(Cow::into_owned).collect();
     if names.iter().any(|name| name == files::MANIFEST) {
         return read_archive(&mut zip, &names, run);
     }
