@@ -10,6 +10,7 @@ mod home;
 mod messages;
 mod paging;
 mod problem;
+mod transfer;
 
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ use crate::app::App;
     tags(
         (name = "conversations", description = "What the sidebar shows"),
         (name = "messages", description = "Turns, branches, feedback"),
+        (name = "transfer", description = "Import and export"),
     )
 )]
 struct Description;
@@ -46,4 +48,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(messages::alternative))
         .routes(routes!(messages::feedback))
         .routes(routes!(messages::select))
+        .routes(routes!(transfer::import))
+        .routes(routes!(transfer::export))
+        .routes(routes!(transfer::chat))
 }

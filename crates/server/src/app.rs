@@ -84,6 +84,9 @@ impl App {
         Arc::new(Self {
             shares: Arc::new(Shares {
                 pool: Arc::new(Semaphore::new(limits.large_pool_bytes >> 10)),
+                strangers: Arc::new(Semaphore::new(
+                    (limits.large_pool_bytes >> 13).max(limits.pre_auth_bytes >> 10),
+                )),
                 large: limits.large_message_bytes,
                 most: limits.message_bytes,
                 patience: Duration::from_millis(limits.send_ms),

@@ -176,9 +176,13 @@ impl Registry {
     ) -> Result<R, SubmitError> {
         let (given, give) = oneshot::channel();
         let mut looking: Option<Looking> = Some(Box::new(move |replica| {
-            let outcome = replica.map(read).map_err(|reason| SubmitError::Unavailable(reason.to_owned()));
-            // Whoever asked may be gone.
-            let _ = given.send(outcome);
+            let outcome = match replica {
+                // Whoever asked gave up: nothing is read in vain.
+                Ok(_) if given.is_closed() => Err(SubmitError::Gone),
+                Ok(replica) => Ok(read(replica)),
+                Err(reason) => Err(SubmitError::Unavailable(reason.to_owned())),
+            };
+            Box::new(move || drop(given.send(outcome)))
         }));
         while !self.document(name).look(&mut looking) {}
         give.await.map_err(|_| SubmitError::Gone)?

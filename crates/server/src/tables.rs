@@ -5,7 +5,7 @@
 //! | key | value (JSON) |
 //! |---|---|
 //! | `last/{document}` | [`Last`]: the last turn of a conversation |
-//! | `audit/{document}/{sequence, 16 hex digits}` | [`Audit`]: what had to be healed, and who had written it |
+//! | `audit/{document}/{2 hex digits}` | [`Audit`]: what had to be healed lately, and who had written it; a ring |
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use syncline_document::{Accepted, Heal, Malformed, record::Sequence, schema::Kind};
 use syncline_protocol::names::DocumentName;
-use syncline_store::{Row, Store, StoreError};
+use syncline_store::{Row, Store, StoreError, store::ROW_BYTES};
 use syncline_sync::Verdict;
 
 /// A before-image over this many bytes of JSON is told by its size only: it stands in the document again.
@@ -24,6 +24,8 @@ const PAGE: usize = 1_000;
 const CONVERSATIONS: usize = 100_000;
 /// Bytes told of a key.
 const KEY_BYTES: usize = 256;
+/// Audited edits that are kept of a document: the newest.
+const AUDITS: u64 = 64;
 /// Heals told of one edit.
 const HEALS: usize = 8;
 
@@ -83,7 +85,17 @@ pub fn rows(name: &DocumentName, sequence: Sequence, last: &mut Option<Last>, ve
             more: judgement.heals.len().saturating_sub(HEALS),
             malformed: judgement.malformed.iter().take(HEALS).map(ill).collect(),
         };
-        rows.push(row(format!("audit/{name}/{sequence:016x}").into_bytes(), &json!(audit)));
+        let mut told = row(format!("audit/{name}/{:02x}", sequence % AUDITS).into_bytes(), &json!(audit));
+        if told.value.as_ref().is_some_and(|value| value.len() > ROW_BYTES) {
+            let (heals, malformed) = (judgement.heals.len(), judgement.malformed.len());
+            let user = audit.user;
+            told.value = Some(
+                json!({ "user": user, "at": audit.at, "heals": heals, "malformed": malformed })
+                    .to_string()
+                    .into(),
+            );
+        }
+        rows.push(told);
     }
     rows
 }
@@ -236,12 +248,26 @@ mod tests {
         heals.extend((0..20).map(|_| heal(1)));
         let verdict = verdict(Judgement { heals, ..Judgement::default() });
         let rows = rows(&name(), 0x2a, &mut None, &verdict);
-        assert!(rows[0].key.ends_with(b"/000000000000002a"));
+        assert!(rows[0].key.ends_with(b"/2a"));
         let value = rows[0].value.as_ref().expect("a value");
         assert!(value.len() < 48 << 10);
         let audit: Value = serde_json::from_slice(value).expect("JSON");
         assert_eq!(audit["heals"][0]["before"], "xxxxxxxxxx");
         assert_eq!(audit["heals"][1]["before"]["bytes"], 100_002);
         assert_eq!((audit["heals"].as_array().map(Vec::len), &audit["more"]), (Some(8), &json!(14)));
+    }
+
+    #[test]
+    fn an_audit_that_is_longer_than_a_row_is_cut_to_its_counts() {
+        let heal =
+            Heal { rule: Rule::Meta, key: "\u{1}".repeat(300), before: Some("\u{1}".repeat(600).into()) };
+        let judgement = Judgement { heals: vec![heal; 8], malformed: Vec::new(), ..Judgement::default() };
+        let long = Malformed { id: "\u{1}".repeat(300), reason: "no head" };
+        let judgement = Judgement { malformed: vec![long; 8], ..judgement };
+        let rows = rows(&name(), 1, &mut None, &verdict(judgement));
+        let value = rows[0].value.as_ref().expect("a value");
+        assert!(value.len() <= ROW_BYTES, "{}", value.len());
+        let audit: Value = serde_json::from_slice(value).expect("JSON");
+        assert_eq!((&audit["heals"], &audit["malformed"]), (&json!(8), &json!(8)));
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     Edit, Effect, Ending, PeerId, Session, Verdict,
     body::{Body, Took},
     session::{Culprit, HeldEdit},
-    tasks::{Compose, Look, Source, Take, Task},
+    tasks::{Compose, Look, Reading, Source, Take, Task},
 };
 
 impl Session {
@@ -68,8 +68,15 @@ impl Session {
             return Err(Task::Look(look));
         }
         let Some(mut live) = self.live() else { return Ok(()) };
-        (look.0)(Ok(&mut live.replica));
-        self.body = Body::Live(live);
+        let deliver = (look.0)(Ok(&mut live.replica));
+        if !live.replica.is_broken() {
+            self.body = Body::Live(live);
+        }
+        // What the server wrote is shown to nobody before it is durable.
+        match self.edits.back() {
+            Some(held) => self.looks.push_back((held.sequence, Reading(deliver))),
+            None => deliver(),
+        }
         Ok(())
     }
 
@@ -101,26 +108,45 @@ impl Session {
         fx.push(Effect::AppendJudged { entry, judged, verdict: Box::new(Verdict { origin, judgement }) });
     }
 
-    /// Counts what had to be healed after a device wrote. One that goes on is closed: it writes in a loop.
-    pub(crate) fn count_heals(&mut self, id: PeerId, heals: usize, now_ms: u64, fx: &mut Vec<Effect>) {
-        let Some(join) = self.peer(id).map(|peer| &peer.join) else { return };
+    /// Counts an update that had to be healed. A device that goes on is closed: it writes in a loop. Where nobody named a
+    /// device, others may look the same: then the connection is counted.
+    pub(crate) fn count_heal(&mut self, id: PeerId, now_ms: u64, fx: &mut Vec<Effect>) {
+        let limit = self.settings.heals;
         let until_ms = now_ms + self.settings.culprit_ms;
-        let (user, device) = (join.user.clone(), join.device.clone());
-        self.healed.retain(|(culprit, _)| culprit.until_ms > now_ms);
-        let known =
-            self.healed.iter().position(|(culprit, _)| culprit.user == user && culprit.device == device);
-        let at = known.unwrap_or_else(|| {
-            self.healed.push((Culprit { user, device, until_ms }, 0));
-            self.healed.len() - 1
-        });
-        let Some((culprit, count)) = self.healed.get_mut(at) else { return };
-        culprit.until_ms = until_ms;
-        *count = count.saturating_add(u32::try_from(heals).unwrap_or(u32::MAX));
-        if *count > self.settings.heals {
+        let Some(peer) = self.peer_mut(id) else { return };
+        peer.healed = peer.healed.saturating_add(1);
+        let mut count = peer.healed;
+        let (user, device) = (peer.join.user.clone(), peer.join.device.clone());
+        let reason = "this device keeps changing what only the server writes: its copy has to be made anew";
+        if device.is_some() {
+            let culprit = Culprit { user, device, until_ms, reason };
+            count = self.note_heal(&culprit, now_ms);
+            if count > limit {
+                // What it offers when it is back is not taken for a while.
+                self.culprits.push(culprit);
+            }
+        }
+        if count > limit {
             fx.push(Effect::Refused("heals"));
-            let reason =
-                "this device keeps changing what only the server writes: its copy has to be made anew";
             self.end(id, Ending::Forbidden(reason.to_owned()), fx);
+        }
+    }
+
+    /// Counts for a device, on whatever connection; returns how often it was by now.
+    fn note_heal(&mut self, culprit: &Culprit, now_ms: u64) -> u32 {
+        self.healed.retain(|(known, _)| known.until_ms > now_ms);
+        let same =
+            |(known, _): &&mut (Culprit, u32)| known.user == culprit.user && known.device == culprit.device;
+        match self.healed.iter_mut().find(same) {
+            Some((known, count)) => {
+                known.until_ms = culprit.until_ms;
+                *count = count.saturating_add(1);
+                *count
+            }
+            None => {
+                self.healed.push((culprit.clone(), 1));
+                1
+            }
         }
     }
 }

@@ -40,7 +40,7 @@ mod trouble;
 pub use body::{Done, Job};
 pub use devices::Device;
 pub use effect::{Edit, Effect, Ending, PeerId, Verdict};
-pub use live::{Draft, Looking, Writing};
+pub use live::{Deliver, Draft, Looking, Writing};
 pub use peer::{Access, Join};
 pub use session::Session;
 pub use settings::Settings;

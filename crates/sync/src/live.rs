@@ -38,8 +38,12 @@ pub struct Draft<'a> {
 /// it, if any. Whatever else it finds out it keeps for who made it.
 pub type Writing = Box<dyn FnOnce(Draft<'_>) -> Result<Option<Bytes>, Broken> + Send>;
 
-/// Reads a document, for [`crate::Session::look`], or learns why it cannot be opened.
-pub type Looking = Box<dyn FnOnce(Result<&mut Replica, &str>) + Send>;
+/// Reads a document, for [`crate::Session::look`], or learns why it cannot be opened. What it returns hands the outcome
+/// over, once all that was read is durable.
+pub type Looking = Box<dyn FnOnce(Result<&mut Replica, &str>) -> Deliver + Send>;
+
+/// Hands the outcome of a read over.
+pub type Deliver = Box<dyn FnOnce() + Send>;
 
 impl Live {
     /// Builds a document from what is stored. `server_client` is the client id under which the server writes.

@@ -27,7 +27,7 @@ use crate::{
     live::{Looking, Writing},
     peer::Peer,
     presence::Presence,
-    tasks::{Compose, Look, Source, Task},
+    tasks::{Compose, Look, Reading, Source, Task},
     too_big::TooBig,
 };
 
@@ -48,11 +48,13 @@ pub(crate) struct HeldEdit {
 
 /// A device that is remembered for what it did, on whatever connection: its update failed inside apply, or had to be
 /// healed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Culprit {
     pub(crate) user: Option<Arc<str>>,
     pub(crate) device: Option<Arc<str>>,
     pub(crate) until_ms: u64,
+    /// What it is told.
+    pub(crate) reason: &'static str,
 }
 
 /// One open document and its connections.
@@ -83,6 +85,8 @@ pub struct Session {
     pub(crate) pending_due: bool,
     pub(crate) edits: VecDeque<HeldEdit>,
     pub(crate) deferred: Vec<Deferred>,
+    /// Outcomes of reads, until what they show is durable.
+    pub(crate) looks: VecDeque<(Sequence, Reading)>,
     pub(crate) store_failure: Option<Arc<str>>,
     /// The document on the pool holds what was not saved and never will be: it is dropped when it comes back.
     pub(crate) forsaken: bool,
@@ -133,6 +137,7 @@ impl Session {
             pending_due: false,
             edits: VecDeque::new(),
             deferred: Vec::new(),
+            looks: VecDeque::new(),
             store_failure: None,
             forsaken: false,
             poisonous: HashSet::new(),
@@ -384,6 +389,10 @@ impl Session {
                 fx.push(Effect::EditSaved(edit));
             }
         }
+        while self.looks.front().is_some_and(|(due, _)| *due <= sequence) {
+            let Some((_, reading)) = self.looks.pop_front() else { break };
+            (reading.0)();
+        }
         self.release(fx);
         if self.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.sequence <= sequence)
             && let Some(checkpoint) = self.checkpoint.take()
@@ -410,6 +419,7 @@ impl Session {
             && self.waiting.is_empty()
             && self.edits.is_empty()
             && self.deferred.is_empty()
+            && self.looks.is_empty()
             && !matches!(self.body, Body::Away(Some(_)))
             && self.peers.iter().flatten().all(|peer| peer.acks.is_clear() && peer.parked.is_empty())
     }

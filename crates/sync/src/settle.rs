@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use syncline_document::{
-    Applied, Broken,
+    Applied, Broken, Judgement, Rule,
     record::{Entry, EntryKind, Origin, Sequence},
 };
 use syncline_protocol::frame::Reply;
@@ -58,8 +58,9 @@ impl Session {
                     self.journal(EntryKind::Update, origin.clone(), update.clone(), fx);
                 }
                 Some(judgement) => {
-                    if let Some(id) = take.source.peer().filter(|_| !judgement.heals.is_empty()) {
-                        self.count_heals(id, judgement.heals.len(), now_ms, fx);
+                    // Once for an update: one that deletes everything is no loop.
+                    if let Some(id) = take.source.peer().filter(|_| offends(&judgement)) {
+                        self.count_heal(id, now_ms, fx);
                     }
                     self.journal_judged(origin.clone(), update.clone(), *judgement, now_ms, fx);
                 }
@@ -215,11 +216,18 @@ impl Session {
         self.poisonous.insert(fingerprint(&take.update));
         if let Some(join) = take.source.peer().and_then(|id| self.peer(id)).map(|peer| &peer.join) {
             let until_ms = now_ms + self.settings.culprit_ms;
-            let culprit = Culprit { user: join.user.clone(), device: join.device.clone(), until_ms };
+            let reason = "an update of this device could not be applied: try again later";
+            let (user, device) = (join.user.clone(), join.device.clone());
+            let culprit = Culprit { user, device, until_ms, reason };
             self.culprits.push(culprit);
         }
         self.journal(EntryKind::Quarantined, origin, take.update.clone(), fx);
         self.body = Body::Cold;
         self.refuse(take, "set_aside", "this update could not be applied: it was set aside", fx);
     }
+}
+
+/// Says whether a device has to answer for what it wrote. A clock that is ahead is overruled, and is no offence.
+fn offends(judgement: &Judgement) -> bool {
+    judgement.heals.iter().any(|heal| heal.rule != Rule::Future) || !judgement.malformed.is_empty()
 }

@@ -15,8 +15,8 @@ use crate::{
     Access, Edit, Effect, Ending, PeerId, Session,
     acks::{Answer, Owed},
     body::{self, Body, Job, Outcome, Took, Work},
-    live::{Live, Looking, Writing},
-    session::fingerprint,
+    live::{Deliver, Live, Looking, Writing},
+    session::{Culprit, fingerprint},
 };
 
 /// The state vector of an empty document.
@@ -51,6 +51,15 @@ pub(crate) struct Compose {
 impl std::fmt::Debug for Compose {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Compose").field("edit", &self.edit).finish_non_exhaustive()
+    }
+}
+
+/// The outcome of a read.
+pub(crate) struct Reading(pub(crate) Deliver);
+
+impl std::fmt::Debug for Reading {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reading")
     }
 }
 
@@ -402,11 +411,11 @@ impl Session {
         }
         if let Some(peer) = take.source.peer().and_then(|id| self.peer(id)) {
             let (user, device) = (&peer.join.user, &peer.join.device);
-            if self.culprits.iter().any(|c| c.until_ms > now_ms && c.user == *user && c.device == *device) {
-                return Err((
-                    "set_aside",
-                    "an update of this device could not be applied: try again later".into(),
-                ));
+            let known = |culprit: &&Culprit| {
+                culprit.until_ms > now_ms && culprit.user == *user && culprit.device == *device
+            };
+            if let Some(culprit) = self.culprits.iter().find(known) {
+                return Err(("set_aside", culprit.reason.to_owned()));
             }
         }
         if !self.poisonous.is_empty() && self.poisonous.contains(&fingerprint(&take.update)) {

@@ -62,7 +62,7 @@ impl Session {
                 self.send(peer, &Reply::Awareness(EMPTY_AWARENESS), fx);
             }
             Task::Compose(compose) => self.refuse_edit(compose.edit, "unavailable", reason, fx),
-            Task::Look(look) => (look.0)(Err(reason)),
+            Task::Look(look) => (look.0)(Err(reason))(),
         }
     }
 
@@ -85,7 +85,7 @@ impl Session {
             (Some(peer), _) => self.end(peer, Ending::TryLater(BUSY.to_owned()), fx),
             (None, Task::Take(take)) => self.refuse(&take, "unavailable", BUSY, fx),
             (None, Task::Compose(compose)) => self.refuse_edit(compose.edit, "unavailable", BUSY, fx),
-            (None, Task::Look(look)) => (look.0)(Err(BUSY)),
+            (None, Task::Look(look)) => (look.0)(Err(BUSY))(),
             // The others are of peers.
             (None, Task::Step1 { .. } | Task::Answer { .. } | Task::Version { .. }) => {}
         }
@@ -126,6 +126,8 @@ impl Session {
             }
         }
         self.deferred.clear();
+        // Who waits for these learns that the reads came to nothing.
+        self.looks.clear();
         self.checkpoint = None;
         for id in self.peer_ids() {
             let ending = Ending::TryLater(format!("the server cannot save: {reason}"));

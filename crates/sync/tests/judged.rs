@@ -19,7 +19,7 @@ use syncline_document::{
     schema::conversation::{self, Branch, NewMessage},
 };
 use syncline_protocol::frame::Dialect;
-use syncline_sync::{Edit, Effect, Ending, Settings};
+use syncline_sync::{Deliver, Edit, Effect, Ending, Settings};
 
 const CONVERSATION: &str = "ada/c/017f22e2-79b0-7cc3-98c4-dc0c0c07398f";
 const HOCUSPOCUS: Dialect = Dialect::Hocuspocus;
@@ -85,8 +85,8 @@ fn accepted(bench: &mut Bench) -> Vec<(String, Option<u64>)> {
     bench.call(|session, now_ms, fx| {
         let looking = move |replica: Result<&mut Replica, &str>| {
             let messages = conversation::messages(replica.unwrap(), Branch::All).unwrap();
-            *give.lock().unwrap() =
-                Some(messages.into_iter().map(|message| (message.id, message.seq)).collect());
+            let found = messages.into_iter().map(|message| (message.id, message.seq)).collect();
+            Box::new(move || *give.lock().unwrap() = Some(found)) as Deliver
         };
         session.look(Box::new(looking), now_ms, fx);
     });
@@ -135,6 +135,7 @@ fn a_free_form_document_is_not_judged() {
 fn a_device_that_writes_what_is_the_servers_in_a_loop_is_closed_also_when_it_comes_back() {
     let mut bench = Bench::of(CONVERSATION, Settings { heals: 3, ..Settings::default() });
     let mut device = Device::new();
+    bench.device = Some("phone".into());
     let first = bench.synced(HOCUSPOCUS);
     bench.update(first, HOCUSPOCUS, &device.append(&message("m1", None)));
     bench.commit();
@@ -153,15 +154,48 @@ fn a_device_that_writes_what_is_the_servers_in_a_loop_is_closed_also_when_it_com
     }
     assert!(ended(&mut bench, first));
     let again = bench.synced(HOCUSPOCUS);
+    let written = bench.appended.len();
     let forged = device.forge();
     bench.update(again, HOCUSPOCUS, &forged);
-    device.hear(&bench);
-    assert!(ended(&mut bench, again), "it is known by its user and device");
+    assert_eq!(
+        bench.appended.len(),
+        written,
+        "it is known by its user and device, and nothing of it is taken"
+    );
+    assert_eq!(bench.told(again), [support::not_saved()]);
+    device = Device::new();
+    for entry in &bench.appended {
+        device.0.absorb(&entry.bytes, &Settings::default().limits);
+    }
     bench.tick_at(bench.now_ms + Settings::default().culprit_ms + 1);
     let later = bench.synced(HOCUSPOCUS);
     let forged = device.forge();
     bench.update(later, HOCUSPOCUS, &forged);
     assert!(!ended(&mut bench, later), "and not for ever");
+}
+
+#[test]
+fn who_names_no_device_answers_for_its_own_connection_only() {
+    let mut bench = Bench::of(CONVERSATION, Settings { heals: 1, ..Settings::default() });
+    let mut device = Device::new();
+    let (first, other) = (bench.synced(HOCUSPOCUS), bench.synced(HOCUSPOCUS));
+    bench.update(first, HOCUSPOCUS, &device.append(&message("m1", None)));
+    bench.commit();
+    device.hear(&bench);
+    for peer in [first, first, other] {
+        let forged = device.forge();
+        bench.update(peer, HOCUSPOCUS, &forged);
+        device.hear(&bench);
+    }
+    let ended: Vec<_> = bench
+        .asked
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::End { peer, .. } => Some(*peer),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ended, [first]);
 }
 
 #[test]
@@ -189,13 +223,16 @@ fn what_is_written_and_read_waits_for_the_document_in_its_turn() {
     let note = seen.clone();
     bench.call(|session, now_ms, fx| {
         let looking = move |replica: Result<&mut Replica, &str>| {
-            *note.lock().unwrap() = conversation::messages(replica.unwrap(), Branch::All).unwrap().len();
+            let count = conversation::messages(replica.unwrap(), Branch::All).unwrap().len();
+            Box::new(move || *note.lock().unwrap() = count) as Deliver
         };
         session.look(Box::new(looking), now_ms, fx);
     });
     assert_eq!((*seen.lock().unwrap(), bench.appended.len()), (0, 0));
     bench.call(|session, now_ms, fx| session.loaded(Ok(None), now_ms, fx));
-    assert_eq!((*seen.lock().unwrap(), bench.appended.len()), (1, 2));
+    assert_eq!((*seen.lock().unwrap(), bench.appended.len()), (0, 2), "what is not durable is not shown");
+    bench.commit();
+    assert_eq!(*seen.lock().unwrap(), 1);
 }
 
 #[test]
@@ -207,7 +244,8 @@ fn who_writes_or_reads_a_document_that_cannot_be_opened_is_told() {
     let note = told.clone();
     bench.call(|session, now_ms, fx| {
         let looking = move |replica: Result<&mut Replica, &str>| {
-            *note.lock().unwrap() = replica.unwrap_err().to_owned();
+            let reason = replica.unwrap_err().to_owned();
+            Box::new(move || *note.lock().unwrap() = reason) as Deliver
         };
         session.look(Box::new(looking), now_ms, fx);
     });

@@ -15,7 +15,9 @@ use syncline_document::{
     schema::{Kind, Unfit},
 };
 use syncline_protocol::names::{DocumentName, check_user};
+use syncline_store::StoreError;
 use syncline_sync::Draft;
+use tokio_util::task::TaskTracker;
 
 use super::{at, problem::Problem};
 use crate::{
@@ -34,6 +36,8 @@ const SESSION: &str = "api";
 pub(super) struct Home {
     pub(super) open: Arc<Open>,
     pub(super) user: Arc<str>,
+    /// Owns what a call leaves running.
+    pub(super) tasks: TaskTracker,
     caller: Principal,
     may_write: bool,
 }
@@ -51,7 +55,7 @@ impl FromRequestParts<Arc<App>> for Home {
         let Some(open) = app.engine() else {
             return Err(Problem::unavailable("not_ready", "the store is being opened"));
         };
-        Ok(Self { open: open.clone(), user: user.into(), caller, may_write })
+        Ok(Self { open: open.clone(), user: user.into(), tasks: app.tasks.clone(), caller, may_write })
     }
 }
 
@@ -60,11 +64,21 @@ fn may_write(caller: &Principal, user: &str) -> Result<bool, Problem> {
     let stranger = || Problem::forbidden("this token is not for this user");
     let profile = document(user, "profile")?;
     let Some(claims) = caller.claims() else { return Ok(true) };
-    match caller.access(&profile) {
-        DocumentAccess::None => Err(stranger()),
-        DocumentAccess::Write => Ok(true),
+    if claims.only.is_some() || caller.access(&profile) == DocumentAccess::None {
+        return Err(stranger());
+    }
+    Ok(writes(caller, &profile))
+}
+
+/// Says whether the caller may write a document here.
+fn writes(caller: &Principal, name: &DocumentName) -> bool {
+    match caller.access(name) {
+        DocumentAccess::None => false,
+        DocumentAccess::Write => true,
         // An agent reads over sockets and writes here.
-        DocumentAccess::Read => Ok(claims.role == Role::Agent && claims.sub == user),
+        DocumentAccess::Read => caller
+            .claims()
+            .is_some_and(|claims| claims.role == Role::Agent && name.owner() == Some(claims.sub.as_str())),
     }
 }
 
@@ -177,7 +191,11 @@ impl Home {
         kind: &Kind,
         read: impl FnOnce(&mut Replica) -> Result<R, Broken> + Send + 'static,
     ) -> Result<R, Problem> {
-        let outcome = self.open.registry.look(&self.name(kind)?, read).await?;
+        let name = self.name(kind)?;
+        if self.caller.access(&name) == DocumentAccess::None {
+            return Err(Problem::forbidden("this token does not open this part of the user's state"));
+        }
+        let outcome = self.open.registry.look(&name, read).await?;
         outcome.map_err(|broken| Problem::unavailable("unavailable", broken.to_string()))
     }
 
@@ -190,6 +208,10 @@ impl Home {
         self.writable()?;
         let writer = self.writer();
         let name = self.name(kind)?;
+        if !writes(&self.caller, &name) {
+            return Err(Problem::forbidden("this token does not write this part of the user's state"));
+        }
+        self.open.room().await;
         let composed = self.open.registry.compose(&name, self.origin(), move |draft| {
             let mut desk = Desk { draft, writer, updates: Vec::new() };
             let outcome = match write(&mut desk) {
@@ -209,30 +231,37 @@ impl Home {
 
     /// Lists the quarters that the user has an index of, the newest first.
     pub(super) async fn quarters(&self) -> Result<Vec<Quarter>, Problem> {
-        let prefix = format!("{}/index/", self.user);
-        let (open, start) = (self.open.clone(), prefix.clone());
+        let names = self.names_in("index").await?;
+        let mut quarters: Vec<Quarter> = names.iter().filter_map(|name| Quarter::parse(name)).collect();
+        quarters.sort_unstable();
+        quarters.reverse();
+        Ok(quarters)
+    }
+
+    /// Lists the conversations that have a document.
+    pub(super) async fn conversations(&self) -> Result<Vec<ConversationId>, Problem> {
+        let names = self.names_in("c").await?;
+        Ok(names.iter().filter_map(|name| ConversationId::parse(name)).collect())
+    }
+
+    /// Lists the names of the stored documents in one of the user's folders, the folder left out.
+    async fn names_in(&self, folder: &str) -> Result<Vec<String>, Problem> {
+        let (open, folder) = (self.open.clone(), format!("{}/{folder}", self.user));
         let names = tokio::task::spawn_blocking(move || {
+            let start = format!("{folder}/");
             let mut names = Vec::new();
-            // Names are sorted: nothing sorts between the prefix without its slash and the first of them but itself.
-            let mut after = DocumentName::parse(start.trim_end_matches('/')).ok();
+            let mut after = DocumentName::parse(&folder).ok();
             loop {
-                let page = open.store.documents(after.as_ref(), 64)?;
+                let page = open.store.documents(after.as_ref(), 256)?;
                 let Some(last) = page.last().map(|summary| summary.name.clone()) else { return Ok(names) };
-                let mine = |name: &DocumentName| name.as_str().starts_with(&start);
-                let past = !mine(&last) && last.as_str() > start.as_str();
-                names.extend(page.into_iter().map(|summary| summary.name).filter(mine));
-                if past {
-                    return Ok::<_, syncline_store::StoreError>(names);
+                let mine = page.iter().filter_map(|summary| summary.name.as_str().strip_prefix(&start));
+                names.extend(mine.map(str::to_owned));
+                if last.as_str() > start.as_str() && !last.as_str().starts_with(&start) {
+                    return Ok::<_, StoreError>(names);
                 }
                 after = Some(last);
             }
         });
-        let names =
-            names.await.map_err(|_| Problem::unavailable("restarting", "the server is going down"))??;
-        let mut quarters: Vec<Quarter> =
-            names.iter().filter_map(|name| Quarter::parse(name.as_str().strip_prefix(&prefix)?)).collect();
-        quarters.sort_unstable();
-        quarters.reverse();
-        Ok(quarters)
+        Ok(names.await.map_err(|_| Problem::unavailable("restarting", "the server is going down"))??)
     }
 }

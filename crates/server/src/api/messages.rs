@@ -68,9 +68,10 @@ pub(super) struct Turn {
 /// Turns that stand in one place.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Alternatives {
-    /// From 0.
+    /// From 1.
     index: usize,
     count: usize,
+    /// Those around it, 16 at most.
     ids: Vec<String>,
 }
 
@@ -153,7 +154,10 @@ impl From<Message> for Turn {
 impl Turn {
     /// Its place in a list: what is pending comes last.
     fn place(&self) -> String {
-        format!("{:016x}{}", self.seq.unwrap_or(u64::MAX), self.id)
+        match self.seq {
+            Some(seq) => format!("{seq:016x}"),
+            None => format!("{:016x}{:013}{}", u64::MAX, self.at, self.id),
+        }
     }
 }
 

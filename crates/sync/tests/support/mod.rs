@@ -29,6 +29,8 @@ pub struct Bench {
     pub asked: Vec<Effect>,
     /// Loads are answered at once, with this.
     pub stored: Option<Stored>,
+    /// The device that those who join name.
+    pub device: Option<Arc<str>>,
     /// Loads, and jobs for the pool, are left to the test.
     pub by_hand: bool,
 }
@@ -48,6 +50,7 @@ impl Bench {
             verdicts: Vec::new(),
             asked: Vec::new(),
             stored: None,
+            device: None,
             by_hand: false,
         }
     }
@@ -59,7 +62,7 @@ impl Bench {
             address,
             access,
             user: Some("ada".into()),
-            device: None,
+            device: self.device.clone(),
             device_name: None,
             device_kind: None,
             wants_status: dialect == Dialect::Hocuspocus,
