@@ -20,21 +20,22 @@ function hlc(seen = []) { // later than all that this writer wrote or saw, but n
 }
 function registers(map, field) { // the values of one field, the one that counts first
   const own = ([key, value]) => key.slice(0, key.lastIndexOf('@')) === field && value?.[0]?.length === 18
-  const all = [...map].filter(own).sort(([a, [x]], [b, [y]]) => (x < y || (x === y && a < b) ? 1 : -1))
-  return all.map(([, value]) => value)
+  return [...map].filter(own).sort(([a, [x]], [b, [y]]) => (x < y || (x === y && a < b) ? 1 : -1)).map(([, value]) => value)
 }
 const set = (map, field, value) => map.set(`${field}@${writer}`, [hlc(registers(map, field).map(([time]) => time)), value])
 
 function order(doc) { // the branch that is shown, then what waits to be accepted
   const [messages, accepted, selected, hidden] = ['messages', 'accepted', 'selected', 'hidden'].map((root) => doc.getMap(root))
-  const placed = [...accepted].filter(([, [seq]]) => seq > 0).sort(([, [a]], [, [b]]) => a - b)
+  const placed = [...accepted].filter(([, place]) => place?.[0] > 0).sort(([, [a]], [, [b]]) => a - b)
   const branch = []
   for (let after = null, next; (next = placed.filter(([, place]) => place[1] === after)).length; after = branch.at(-1)) {
-    const choice = next.find(([id]) => id === registers(selected, after ?? 'root')[0]?.[1])
-    branch.push((choice ?? next.at(-1))[0])
+    const named = registers(selected, after ?? 'root')[0]?.[1]
+    const chosen = accepted.get(named)?.[2]?.same ?? named
+    branch.push((next.find(([id]) => id === chosen) ?? next.at(-1))[0])
   }
-  const time = (id) => `${messages.get(id).get('head').at} ${id}`
-  const waiting = [...messages.keys()].filter((id) => !accepted.has(id)).sort((a, b) => (time(a) < time(b) ? -1 : 1))
+  const time = (id) => messages.get(id)?.get?.('head')?.at
+  const waiting = [...messages.keys()].filter((id) => time(id) && !accepted.has(id))
+  waiting.sort((a, b) => (`${time(a)} ${a}` < `${time(b)} ${b}` ? -1 : 1))
   return [...branch.filter((id) => registers(hidden, id)[0]?.[1] !== true), ...waiting]
 }
 const websocketProvider = new HocuspocusProviderWebsocket({ url: `ws://${server}/sync`, WebSocketPolyfill: WebSocket })
@@ -46,7 +47,6 @@ const saved = (provider) => new Promise((done) => provider.on('unsyncedChanges',
 const made = new Date(parseInt(conversation.replace('-', '').slice(0, 12), 16))
 const { document: chat } = await open(`c/${conversation}`)
 const index = await open(`index/${made.getUTCFullYear()}-q${Math.floor(made.getUTCMonth() / 3) + 1}`)
-
 const id = `${now().toString(16).padStart(12, '0').replace(/.{8}/, '$&-')}-7${crypto.randomUUID().slice(15)}`
 const head = { role: 'user', parent: order(chat).at(-1) ?? null, by: writer, at: hlc(), req: id }
 const message = new Y.Map([['head', head], ['parts', [{ type: 'text', text }]]])
