@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import * as model from './lib/model.mjs'
-import { Household, Person, accepted, equal, indexOf, order, part, preference, rejoin, uuid7, winner } from './lib/model.mjs'
+import { Household, Person, accepted, begin, equal, indexOf, order, part, preference, rejoin, uuid7, winner } from './lib/model.mjs'
 import { Server } from './lib/server.mjs'
 import { until } from './lib/wait.mjs'
 
@@ -38,7 +38,7 @@ function apart(name, document, act) {
       const c = home.conversation
       /** @type {[Person, Person]} */
       const people = [new Person('phone'), new Person('laptop')]
-      const turns = await begin(home, people[phone])
+      const turns = await begin(home)
       const [one, two = one] = /** @type {string[]} */ ([document(c)].flat())
       const devices = /** @type {Apart['devices']} */ ([await home.open('phone', String(one)), await home.open('laptop', String(two))])
       const docs = devices.map((device) => device.doc)
@@ -47,20 +47,9 @@ function apart(name, document, act) {
       const check = act({ home, people, devices, docs, turns, c })
       for (const who of back) await rejoin(/** @type {any} */ (devices[who]))
       await check(back)
-      if (one === two) await equal(devices, (doc) => Object.fromEntries([...doc.share.keys()].map((root) => [root, doc.getMap(root).toJSON()])))
+      if (one === two) await equal(devices)
     })
   }
-}
-
-/** Makes a conversation of a question and its answer. @param {Household} home @param {Person} person */
-async function begin(home, person) {
-  const device = await home.open('phone', `c/${home.conversation}`)
-  const question = person.say(device.doc, 'Where to?')
-  const answer = person.say(device.doc, 'Rome.', { role: 'assistant', parent: question })
-  await accepted(device, question, answer)
-  await device.whenSaved()
-  device.destroy()
-  return { question, answer }
 }
 
 const chat = (/** @type {string} */ c) => `c/${c}`

@@ -9,8 +9,11 @@ import { until } from './wait.mjs'
 
 /** The user of all these tests. */
 export const user = 'ada'
-/** The root maps of a conversation. */
-const ROOTS = ['meta', 'messages', 'accepted', 'state', 'facts', 'selected', 'feedback', 'hidden', 'control', 'runs']
+/** The root maps that have a meaning. */
+const ROOTS = [
+  ...['meta', 'messages', 'accepted', 'state', 'facts', 'runs', 'control', 'selected', 'feedback', 'hidden'],
+  ...['conversations', 'preferences', 'marks', 'drafts'],
+]
 
 /** @param {number} [ms] a UUIDv7 made at that time */
 export function uuid7(ms = Date.now()) {
@@ -126,10 +129,8 @@ export function order(doc) {
   return { seq: placed.map(([id]) => id), after: Object.fromEntries(placed.map(([id, [, after]]) => [id, after])), pending }
 }
 
-/** All of a conversation's content, as JSON. @param {Y.Doc} doc */
-export function content(doc) {
-  return Object.fromEntries(ROOTS.map((root) => [root, doc.getMap(root).toJSON()]))
-}
+/** All that has a meaning in a document, as JSON. @param {Y.Doc} doc */
+export const read = (doc) => Object.fromEntries(ROOTS.map((root) => [root, doc.getMap(root).toJSON()]))
 
 /** @param {any} a @param {any} b */
 export function same(a, b) {
@@ -141,11 +142,11 @@ export function same(a, b) {
   }
 }
 
-/** Waits until all documents hold the same. @param {Device[]} devices @param {(doc: Y.Doc) => any} [read] @param {number} [ms] */
-export async function equal(devices, read = content, ms = 15_000) {
-  const [first, ...rest] = devices.map((device) => device)
+/** Waits until all documents hold the same. @param {Device[]} devices */
+export async function equal(devices) {
+  const [first, ...rest] = devices
   const holds = () => rest.every((device) => same(read(device.doc), read(first?.doc)))
-  await until(devices, holds, () => `all the same: ${JSON.stringify(devices.map((device) => read(device.doc)), null, 1)}`, { ms })
+  await until(devices, holds, () => `all the same: ${JSON.stringify(devices.map((device) => read(device.doc)), null, 1)}`)
 }
 
 /** The devices of one user, with a token each, and the API. */
@@ -216,4 +217,14 @@ export async function rejoin(device) {
 export async function accepted(device, ...ids) {
   const map = device.doc.getMap('accepted')
   await device.until(() => ids.every((id) => map.has(id)), () => `accepted: ${JSON.stringify(map.toJSON())}, awaited ${ids}`)
+}
+
+/** Makes a conversation by HTTP, with two turns. @param {Household} home */
+export async function begin(home) {
+  const c = home.conversation
+  await home.api('', 'POST', { id: c })
+  const turn = (/** @type {string} */ role, /** @type {string} */ text) =>
+    home.api(`${c}/messages`, 'POST', { role, parts: [{ type: 'text', text }] })
+  const question = (await turn('user', 'Where to?')).id
+  return { question, answer: (await turn('assistant', 'Rome.')).id }
 }
