@@ -31,7 +31,7 @@ function loop(device, message) {
 }
 
 for (const client of ['y-websocket 3.1.0', '@hocuspocus/provider 4.8.0']) {
-  test(`who rewrites in a loop is closed after 20 heals, and again at the next: ${client}`, async (t) => {
+  test(`who rewrites in a loop is closed after 20 heals, and then not heard: ${client}`, async (t) => {
     const home = new Household(t, await Server.start(t, { open: false }))
     const { answer } = await begin(home)
     const document = `c/${home.conversation}`
@@ -46,13 +46,12 @@ for (const client of ['y-websocket 3.1.0', '@hocuspocus/provider 4.8.0']) {
     assert.equal(rewritten(), 21)
     assert.equal(await home.metric('heals_total'), 21)
 
-    for (let round = 0; round < 3; round += 1) {
-      const again = await home.open('phone', document, client)
-      loop(again, answer)
-      await again.until(() => closes(again).includes(4403), () => `closed again: ${closes(again)}`)
-      again.destroy()
-    }
-    assert.ok((await home.metric('heals_total')) <= 24, 'one more heal each time, no more')
+    const again = await home.open('phone', document, client)
+    loop(again, answer)
+    const refused = () => home.metric('refusals_total\\{reason="set_aside"\\}')
+    await laptop.until(async () => (await refused()) >= 1, 'what it writes when it is back is not taken')
+    assert.equal(await home.metric('heals_total'), 21)
+    again.destroy()
 
     const person = new Person('laptop')
     const said = person.say(laptop.doc, 'Still here', { parent: answer })
@@ -72,7 +71,7 @@ for (const client of ['y-websocket 3.1.0', '@hocuspocus/provider 4.8.0']) {
 
 describe('who was closed for a loop', { concurrency: 3 }, () => {
   for (const kind of families.filter((entry) => entry.yjs.create().getMap)) {
-    test(`is not let in again at once: ${kind.name}`, { todo: 'it is, and may write once more on each connection' }, async (t) => {
+    test(`is not let in again at once: ${kind.name}`, async (t) => {
       const server = await Server.start(t, { open: false })
       const home = new Household(t, server)
       const { answer } = await begin(home)
@@ -90,7 +89,7 @@ describe('who was closed for a loop', { concurrency: 3 }, () => {
 })
 
 describe('who does not write in a loop', { concurrency: 3 }, () => {
-  test('is not closed for a clock that is wrong', { todo: 'values from the future are counted' }, async (t) => {
+  test('is not closed for a clock that is wrong', async (t) => {
     const home = new Household(t, await Server.start(t, { open: false }))
     await begin(home)
     const phone = await home.open('phone', indexOf(home.conversation))
@@ -105,7 +104,7 @@ describe('who does not write in a loop', { concurrency: 3 }, () => {
     assert.equal((await home.api(home.conversation)).tags.length, 30)
   })
 
-  test('is not closed for one deletion of many messages', { todo: 'each message counts' }, async (t) => {
+  test('is not closed for one deletion of many messages', async (t) => {
     const home = new Household(t, await Server.start(t, { open: false }))
     const { answer } = await begin(home)
     const phone = await home.open('phone', `c/${home.conversation}`)
@@ -121,7 +120,7 @@ describe('who does not write in a loop', { concurrency: 3 }, () => {
     assert.deepEqual(read(phone.doc), before)
   })
 
-  test('is not closed for what another client without a device did', { todo: 'all of them count as one' }, async (t) => {
+  test('is not closed for what another client without a device did', async (t) => {
     const server = await Server.start(t)
     const home = new Household(t, server)
     const { answer } = await begin(home)
