@@ -7,6 +7,7 @@
 mod at;
 mod conversations;
 mod home;
+mod kept;
 mod messages;
 mod paging;
 mod problem;

@@ -225,6 +225,7 @@ impl Home {
 }
 
 fn apply(desk: &mut Desk<'_>, id: &ConversationId, settings: &[Setting]) -> Result<(), Stop> {
+    settings.iter().try_for_each(index::check)?;
     desk.edit(|pen, stamp| settings.iter().try_for_each(|setting| index::set(pen, id, stamp, setting)))
 }
 
@@ -271,7 +272,7 @@ pub(super) async fn create(
     let now = now_ms();
     let id = match &new.id {
         Some(id) => parse_id(id)?,
-        None => parse_id(&uuid::Uuid::now_v7().to_string())?,
+        None => parse_id(&home.fresh_id())?,
     };
     if new.tags.len() > TAGS {
         return Err(Problem::bad(format!("a call sets at most {TAGS} tags")));
@@ -286,6 +287,7 @@ pub(super) async fn create(
         if index::read_one(desk.replica(), &made)?.is_some() {
             return Ok(());
         }
+        settings.iter().try_for_each(index::check)?;
         desk.edit(|pen, stamp| {
             settings.iter().try_for_each(|setting| index::set(pen, &made, stamp, setting))?;
             index::enter(pen, &made, stamp, now);
