@@ -118,13 +118,7 @@ impl Api {
     ///
     /// # Panics
     /// As [`Api::call`].
-    pub async fn call_with(
-        &self,
-        method: &str,
-        path: &str,
-        body: Value,
-        headers: &[(&str, &str)],
-    ) -> Answer {
+    pub async fn call_with(&self, method: &str, path: &str, body: Value, headers: &[(&str, &str)]) -> Answer {
         let method = method.parse().expect("a method");
         let mut request = self.client.request(method, format!("{}{path}", self.base));
         if !body.is_null() {

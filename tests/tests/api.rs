@@ -192,9 +192,8 @@ async fn an_agent_writes_a_reader_reads_a_stranger_does_neither() {
     let owner = ada(&server);
     owner.post("/conversations", json!({ "id": FIRST })).await;
     let path = format!("/conversations/{FIRST}/messages");
-    let with = |user: &str, role: &str| {
-        Api::new(&server, "ada", &token(server.data(), user, &["--role", role]))
-    };
+    let with =
+        |user: &str, role: &str| Api::new(&server, "ada", &token(server.data(), user, &["--role", role]));
     let answer = with("ada", "agent").call("POST", &path, said("from an agent")).await;
     assert_eq!((answer.status, &answer.body["by"]), (StatusCode::CREATED, &json!("agent:ada")));
     let reader = with("ada", "reader");
@@ -227,8 +226,7 @@ async fn devices_see_what_is_written_over_http_and_the_other_way_round() {
     let laptop = token(server.data(), "ada", &["--device", "laptop"]);
     let mut index = Witness::new(Dialect::Hocuspocus, "ada/index/2025-q4", 7).with_token(&laptop);
     index.sync(server.address()).await.expect("synced");
-    let mut open =
-        Witness::new(Dialect::Hocuspocus, &format!("ada/c/{FIRST}"), 8).with_token(&laptop);
+    let mut open = Witness::new(Dialect::Hocuspocus, &format!("ada/c/{FIRST}"), 8).with_token(&laptop);
     open.sync(server.address()).await.expect("synced");
 
     let path = format!("/conversations/{FIRST}");

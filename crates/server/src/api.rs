@@ -8,8 +8,10 @@ mod at;
 mod conversations;
 mod home;
 mod kept;
+mod merge;
 mod messages;
 mod paging;
+mod preferences;
 mod problem;
 
 use std::sync::Arc;
@@ -31,6 +33,7 @@ use crate::app::App;
     tags(
         (name = "conversations", description = "What the sidebar shows"),
         (name = "messages", description = "Turns, branches, feedback"),
+        (name = "preferences", description = "What the user likes, who said so, and how sure that is"),
     )
 )]
 struct Description;
@@ -47,4 +50,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(messages::alternative))
         .routes(routes!(messages::feedback))
         .routes(routes!(messages::select))
+        .routes(routes!(preferences::list, merge::merge))
+        .routes(routes!(preferences::set, preferences::clear))
+        .routes(routes!(preferences::block))
 }

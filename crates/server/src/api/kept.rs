@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use syncline_store::{ROW_BYTES, Row};
+use syncline_store::{Row, store::ROW_BYTES};
 use tokio::sync::oneshot;
 
 use super::{home::Home, problem::Problem};
