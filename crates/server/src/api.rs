@@ -6,19 +6,23 @@
 
 mod at;
 mod conversations;
+mod drafts;
 mod home;
+mod idempotency;
 mod kept;
 mod merge;
 mod messages;
 mod paging;
 mod preferences;
 mod problem;
+mod profile;
 
 use std::sync::Arc;
 
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+pub(crate) use self::idempotency::once;
 use crate::app::App;
 
 /// What the document says beside its paths.
@@ -34,6 +38,9 @@ use crate::app::App;
         (name = "conversations", description = "What the sidebar shows"),
         (name = "messages", description = "Turns, branches, feedback"),
         (name = "preferences", description = "What the user likes, who said so, and how sure that is"),
+        (name = "devices", description = "Names of devices, and which are signed out for good"),
+        (name = "folders", description = "Folders of conversations"),
+        (name = "drafts", description = "What stands in the composers"),
     )
 )]
 struct Description;
@@ -53,4 +60,12 @@ pub(crate) fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(preferences::list, merge::merge))
         .routes(routes!(preferences::set, preferences::clear))
         .routes(routes!(preferences::block))
+        .routes(routes!(profile::devices))
+        .routes(routes!(profile::name_device))
+        .routes(routes!(profile::revoke_device))
+        .routes(routes!(profile::folders, profile::create_folder))
+        .routes(routes!(profile::change_folder, profile::delete_folder))
+        .routes(routes!(drafts::list))
+        .routes(routes!(drafts::set, drafts::delete))
+        .routes(routes!(drafts::take_over))
 }

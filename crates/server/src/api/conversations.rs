@@ -25,7 +25,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     at::{AtConversation, parse_id},
     home::{Desk, Home, Stop},
-    paging::{Page, Paging},
+    paging::{Page, Paging, present},
     problem::Problem,
 };
 use crate::{
@@ -121,11 +121,6 @@ pub(super) struct Change {
     folder: Option<Option<String>>,
     /// All its tags.
     tags: Option<Vec<String>>,
-}
-
-/// Tells a null from nothing.
-fn present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::<String>::deserialize(value).map(Some)
 }
 
 /// What was read.
