@@ -29,10 +29,10 @@ pub(super) struct Problem {
     /// What stands there now, where the call was built on something older.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
-    current: Option<Value>,
+    current: Option<Box<Value>>,
     /// The tag of what stands there now.
     #[serde(skip)]
-    etag: Option<HeaderValue>,
+    etag: Option<Box<HeaderValue>>,
 }
 
 impl Problem {
@@ -50,7 +50,7 @@ impl Problem {
 
     /// Shows what stands there now, with its tag.
     pub(super) fn with_current(mut self, current: Value, etag: HeaderValue) -> Self {
-        (self.current, self.etag) = (Some(current), Some(etag));
+        (self.current, self.etag) = (Some(Box::new(current)), Some(Box::new(etag)));
         self
     }
 
@@ -79,7 +79,7 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(etag) = etag {
-            headers.insert(header::ETAG, etag);
+            headers.insert(header::ETAG, *etag);
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
