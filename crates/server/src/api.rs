@@ -6,10 +6,16 @@
 
 mod at;
 mod conversations;
+mod drafts;
 mod home;
+mod idempotency;
+mod kept;
+mod merge;
 mod messages;
 mod paging;
+mod preferences;
 mod problem;
+mod profile;
 mod transfer;
 
 use std::sync::Arc;
@@ -17,6 +23,7 @@ use std::sync::Arc;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+pub(crate) use self::idempotency::once;
 use crate::app::App;
 
 /// What the document says beside its paths.
@@ -31,6 +38,10 @@ use crate::app::App;
     tags(
         (name = "conversations", description = "What the sidebar shows"),
         (name = "messages", description = "Turns, branches, feedback"),
+        (name = "preferences", description = "What the user likes, who said so, and how sure that is"),
+        (name = "devices", description = "Names of devices, and which are signed out for good"),
+        (name = "folders", description = "Folders of conversations"),
+        (name = "drafts", description = "What stands in the composers"),
         (name = "transfer", description = "Import and export"),
     )
 )]
@@ -48,6 +59,17 @@ pub(crate) fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(messages::alternative))
         .routes(routes!(messages::feedback))
         .routes(routes!(messages::select))
+        .routes(routes!(preferences::list, merge::merge))
+        .routes(routes!(preferences::set, preferences::clear))
+        .routes(routes!(preferences::block))
+        .routes(routes!(profile::devices))
+        .routes(routes!(profile::name_device))
+        .routes(routes!(profile::revoke_device))
+        .routes(routes!(profile::folders, profile::create_folder))
+        .routes(routes!(profile::change_folder, profile::delete_folder))
+        .routes(routes!(drafts::list))
+        .routes(routes!(drafts::set, drafts::delete))
+        .routes(routes!(drafts::take_over))
         .routes(routes!(transfer::import))
         .routes(routes!(transfer::export))
         .routes(routes!(transfer::chat))

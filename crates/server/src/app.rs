@@ -1,7 +1,7 @@
 //! What every part of the server shares: configuration, keys, counters, and the engine once its store is open.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::IpAddr,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -42,6 +42,8 @@ pub struct App {
     pub(crate) room: Arc<Room>,
     /// Places for connections.
     pub(crate) connections: Arc<Semaphore>,
+    /// Keys of API writes that are under way, with their users.
+    pub(crate) keyed: Mutex<HashSet<String>>,
     engine: OnceLock<Arc<Open>>,
     opened: watch::Sender<bool>,
     held: Mutex<HashMap<IpAddr, usize>>,
@@ -99,6 +101,7 @@ impl App {
             draining: CancellationToken::new(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            keyed: Mutex::default(),
             engine: OnceLock::new(),
             opened: watch::Sender::new(false),
             held: Mutex::default(),

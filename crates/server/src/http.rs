@@ -35,7 +35,7 @@ pub fn router(app: Arc<App>) -> Router {
     let (api, described) = api::router().split_for_parts();
     let described: Arc<str> = described.to_json().unwrap_or_default().into();
     let asked = Router::new()
-        .merge(api)
+        .merge(api.route_layer(from_fn_with_state(app.clone(), api::once)))
         .route(
             "/openapi.json",
             get(async move || ([(header::CONTENT_TYPE, "application/json")], described.to_string())),

@@ -184,20 +184,14 @@ pub fn set(
     stamp: &Stamp,
     setting: &Setting,
 ) -> Result<(), Unfit> {
+    check(setting)?;
     let (field, value, meta) = match setting {
-        Setting::Title(title) if title.len() > VALUE_BYTES => return Err(Unfit::TooLong),
         Setting::Title(title) => ("title".to_owned(), Any::from(title.as_str()), None),
         Setting::Pinned(pinned) => ("pinned".to_owned(), Any::Bool(*pinned), None),
         Setting::Archived(archived) => ("archived".to_owned(), Any::Bool(*archived), None),
         Setting::Folder(None) => ("folder".to_owned(), Any::Null, None),
-        Setting::Folder(Some(folder)) => {
-            check_id(folder)?;
-            ("folder".to_owned(), Any::from(folder.as_str()), None)
-        }
-        Setting::Tag(tag, there) => {
-            check_name(tag)?;
-            (format!("tag:{tag}"), Any::Bool(*there), None)
-        }
+        Setting::Folder(Some(folder)) => ("folder".to_owned(), Any::from(folder.as_str()), None),
+        Setting::Tag(tag, there) => (format!("tag:{tag}"), Any::Bool(*there), None),
         Setting::Deleted { seen } => {
             let meta = seen.map(|seq| json::object([("seq", Some(json::int(seq)))]));
             ("deleted".to_owned(), Any::Bool(true), meta)
@@ -206,6 +200,19 @@ pub fn set(
     };
     register::write_with(pen, ROOT, &format!("{id}|{field}"), stamp, value, meta);
     Ok(())
+}
+
+/// Says whether a setting can be written: a call of several writes all of them or none.
+///
+/// # Errors
+/// As [`set`].
+pub fn check(setting: &Setting) -> Result<(), Unfit> {
+    match setting {
+        Setting::Title(title) if title.len() > VALUE_BYTES => Err(Unfit::TooLong),
+        Setting::Folder(Some(folder)) => check_id(folder),
+        Setting::Tag(tag, _) => check_name(tag),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     at::{AtConversation, parse_id},
     home::{Desk, Home, Stop},
-    paging::{Page, Paging},
+    paging::{Page, Paging, present},
     problem::Problem,
 };
 use crate::{
@@ -121,11 +121,6 @@ pub(super) struct Change {
     folder: Option<Option<String>>,
     /// All its tags.
     tags: Option<Vec<String>>,
-}
-
-/// Tells a null from nothing.
-fn present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::<String>::deserialize(value).map(Some)
 }
 
 /// What was read.
@@ -225,6 +220,7 @@ impl Home {
 }
 
 fn apply(desk: &mut Desk<'_>, id: &ConversationId, settings: &[Setting]) -> Result<(), Stop> {
+    settings.iter().try_for_each(index::check)?;
     desk.edit(|pen, stamp| settings.iter().try_for_each(|setting| index::set(pen, id, stamp, setting)))
 }
 
@@ -271,7 +267,7 @@ pub(super) async fn create(
     let now = now_ms();
     let id = match &new.id {
         Some(id) => parse_id(id)?,
-        None => parse_id(&uuid::Uuid::now_v7().to_string())?,
+        None => parse_id(&home.fresh_id())?,
     };
     if new.tags.len() > TAGS {
         return Err(Problem::bad(format!("a call sets at most {TAGS} tags")));
@@ -286,6 +282,7 @@ pub(super) async fn create(
         if index::read_one(desk.replica(), &made)?.is_some() {
             return Ok(());
         }
+        settings.iter().try_for_each(index::check)?;
         desk.edit(|pen, stamp| {
             settings.iter().try_for_each(|setting| index::set(pen, &made, stamp, setting))?;
             index::enter(pen, &made, stamp, now);

@@ -11,7 +11,7 @@ use syncline_document::{
     ids::{ConversationId, Quarter, Writer},
     merge,
     record::Origin,
-    register::Stamp,
+    register::{Source, Stamp},
     schema::{Kind, Unfit},
 };
 use syncline_protocol::names::{DocumentName, check_user};
@@ -31,6 +31,10 @@ const NOBODYS_DEVICE: &str = "http";
 /// The session part of writers of this API: their keys are written under the server's client id, one after the other.
 const SESSION: &str = "api";
 
+/// The id that a call with a key gives to what it makes.
+#[derive(Clone)]
+pub(super) struct Drawn(pub(super) String);
+
 /// The user in the path, and who calls.
 #[derive(Clone)]
 pub(super) struct Home {
@@ -40,6 +44,8 @@ pub(super) struct Home {
     pub(super) tasks: TaskTracker,
     caller: Principal,
     may_write: bool,
+    /// The id that this call's key stands for.
+    drawn: Option<String>,
 }
 
 impl FromRequestParts<Arc<App>> for Home {
@@ -55,7 +61,8 @@ impl FromRequestParts<Arc<App>> for Home {
         let Some(open) = app.engine() else {
             return Err(Problem::unavailable("not_ready", "the store is being opened"));
         };
-        Ok(Self { open: open.clone(), user: user.into(), tasks: app.tasks.clone(), caller, may_write })
+        let drawn = parts.extensions.get::<Drawn>().map(|drawn| drawn.0.clone());
+        Ok(Self { open: open.clone(), user: user.into(), tasks: app.tasks.clone(), caller, may_write, drawn })
     }
 }
 
@@ -158,14 +165,37 @@ impl Home {
 
     /// Says who writes: the token's device, an agent by its user's name, or this API.
     pub(super) fn writer(&self) -> Writer {
+        self.writer_with("")
+    }
+
+    /// Says who writes values of a source. A writer has one value of a field, so each source has a writer of its own:
+    /// what is inferred would else replace what the same device had set by hand.
+    pub(super) fn writer_of(&self, source: Source) -> Writer {
+        match source {
+            Source::Explicit => self.writer(),
+            other => self.writer_with(&format!("-{}", other.as_str())),
+        }
+    }
+
+    fn writer_with(&self, suffix: &str) -> Writer {
         let device = self.caller.device().map(|device| &**device);
-        let agent = self.caller.claims().is_some_and(|claims| claims.role == Role::Agent);
-        let named = if agent && device.is_none() {
-            Writer::agent(&self.user)
+        let named = if self.is_agent() && device.is_none() {
+            // A writer's name has no `@`, as many users' names have.
+            Writer::agent(&format!("{}{suffix}", self.user.replace('@', "/")))
         } else {
-            Writer::device(device.unwrap_or(NOBODYS_DEVICE), SESSION)
+            Writer::device(device.unwrap_or(NOBODYS_DEVICE), &format!("{SESSION}{suffix}"))
         };
-        named.or_else(|| Writer::device(NOBODYS_DEVICE, SESSION)).unwrap_or_else(Writer::server)
+        named.unwrap_or_else(Writer::server)
+    }
+
+    /// Says whether an agent calls: it does not speak for the person.
+    pub(super) fn is_agent(&self) -> bool {
+        self.caller.claims().is_some_and(|claims| claims.role == Role::Agent)
+    }
+
+    /// Returns an id for what is made without one: the same one where the same call is tried again.
+    pub(super) fn fresh_id(&self) -> String {
+        self.drawn.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string())
     }
 
     fn origin(&self) -> Origin {

@@ -222,10 +222,6 @@ fn repeated(replica: &mut Replica, message: &NewMessage) -> Result<Option<String
     Ok(same.map(|seen| seen.id))
 }
 
-fn fresh_id(id: Option<String>) -> String {
-    id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string())
-}
-
 /// Lists the turns of a conversation, first to last.
 #[utoipa::path(get, path = "/v1/users/{user}/conversations/{conversation}/messages", tag = "messages",
     params(("user" = String, Path), ("conversation" = String, Path), Paging, Which),
@@ -261,13 +257,14 @@ pub(super) async fn append(
     home.writable()?;
     let Json(new) = body?;
     let stamp = home.blank_stamp();
+    let id_of = new.id.unwrap_or_else(|| home.fresh_id());
     let turn = home.append(&id, move |desk| {
         let parent = match new.parent {
             Some(parent) => Some(parent),
             None => tip(desk.replica())?,
         };
         Ok(NewMessage {
-            id: fresh_id(new.id),
+            id: id_of,
             role: new.role,
             parent,
             alternative_to: None,
@@ -308,12 +305,13 @@ pub(super) async fn alternative(
     home.writable()?;
     let Json(new) = body?;
     let stamp = home.blank_stamp();
+    let id_of = new.id.unwrap_or_else(|| home.fresh_id());
     let turn = home.append(&id, move |desk| {
         let Some(beside) = conversation::message(desk.replica(), &message)? else {
             return Err(Problem::missing("message").into());
         };
         Ok(NewMessage {
-            id: fresh_id(new.id),
+            id: id_of,
             role: beside.role,
             parent: beside.parent,
             alternative_to: Some(beside.id),

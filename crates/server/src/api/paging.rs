@@ -48,6 +48,13 @@ impl Paging {
     }
 }
 
+/// Reads a field that may be null, and tells that from one that is not there.
+pub(super) fn present<'de, D: serde::Deserializer<'de>>(
+    value: D,
+) -> Result<Option<Option<String>>, D::Error> {
+    Option::<String>::deserialize(value).map(Some)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,7 +28,11 @@ pub(super) struct Problem {
     code: &'static str,
     /// What stands there now, where the call was built on something older.
     #[serde(skip_serializing_if = "Option::is_none")]
-    current: Option<Value>,
+    #[schema(value_type = Option<Object>)]
+    current: Option<Box<Value>>,
+    /// The tag of what stands there now.
+    #[serde(skip)]
+    etag: Option<Box<HeaderValue>>,
 }
 
 impl Problem {
@@ -40,7 +44,14 @@ impl Problem {
             detail: detail.into(),
             code,
             current: None,
+            etag: None,
         }
+    }
+
+    /// Shows what stands there now, with its tag.
+    pub(super) fn with_current(mut self, current: Value, etag: HeaderValue) -> Self {
+        (self.current, self.etag) = (Some(Box::new(current)), Some(Box::new(etag)));
+        self
     }
 
     pub(super) fn bad(detail: impl Into<String>) -> Self {
@@ -61,11 +72,15 @@ impl Problem {
 }
 
 impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
+        let etag = self.etag.take();
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(etag) = etag {
+            headers.insert(header::ETAG, *etag);
+        }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -33,7 +33,13 @@ pub(super) fn cors(app: &App) -> CorsLayer {
             header::IF_MATCH,
             HeaderName::from_static("idempotency-key"),
         ])
-        .expose_headers([header::RETRY_AFTER, header::ETAG, header::DATE])
+        .expose_headers([
+            header::RETRY_AFTER,
+            header::ETAG,
+            header::DATE,
+            header::LOCATION,
+            HeaderName::from_static("idempotency-replayed"),
+        ])
         .max_age(PREFLIGHT_AGE)
 }
 
