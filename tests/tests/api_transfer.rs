@@ -45,7 +45,9 @@ async fn all(api: &Api, path: &str) -> Vec<Value> {
 async fn story(server: &Server) -> Vec<Value> {
     let api = Api::new(server, "ada", &token(server.data(), "ada", &[]));
     let mut story = Vec::new();
-    for mut conversation in all(&api, "/conversations").await {
+    let mut conversations = all(&api, "/conversations").await;
+    conversations.extend(all(&api, "/conversations?archived=true").await);
+    for mut conversation in conversations {
         let id = conversation["id"].as_str().expect("an id").to_owned();
         let shown = all(&api, &format!("/conversations/{id}/messages")).await;
         let turns = all(&api, &format!("/conversations/{id}/messages?branch=all")).await;
