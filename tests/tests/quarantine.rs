@@ -25,7 +25,7 @@ async fn inspect_counts_what_was_set_aside_and_the_document_goes_on() {
     };
     let store = SledStore::open_folder(&data, &SledOptions::default(), Expect::Any).expect("a store");
     let entries = [entry(1, EntryKind::Update, "good"), entry(2, EntryKind::Quarantined, "bad")];
-    store.commit(&entries).expect("stored");
+    store.commit(&entries, &[]).expect("stored");
     drop(store);
 
     let inspect = |place: [&str; 2]| -> Value {

@@ -126,9 +126,15 @@ async fn survives_a_full_disk(mib: u32, limits: &[(&str, u64)]) -> Result<()> {
     ensure!(get(&server, "/healthz").await?.0 == 200, "it is alive all the same");
     for dialect in DIALECTS {
         for (document, content) in [("small", "before".to_owned()), ("large", words.concat())] {
-            let mut reader = Witness::fresh(server.address(), dialect, document, 3).await;
-            let reader =
-                reader.as_mut().map_err(|error| anyhow::anyhow!("{dialect:?} {document}: {error:#}"))?;
+            let mut reader = match Witness::fresh(server.address(), dialect, document, 3).await {
+                Ok(reader) => reader,
+                // What the storage engine has not kept in memory it may not be able to read any more, once a write has
+                // failed: then the document is refused, with the reason in the log, and never shown otherwise.
+                Err(_) if document == "large" && server.log().contains("document cannot be loaded") => {
+                    continue;
+                }
+                Err(error) => anyhow::bail!("{dialect:?} {document}: {error:#}; log:\n{}", server.log()),
+            };
             ensure!(reader.text() == content, "{dialect:?}: {document} is read as something else");
             reader.write("after").await?;
             reader.until_refused().await?;

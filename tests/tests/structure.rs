@@ -7,22 +7,28 @@ use serde_json::Value;
 
 /// From the ground up. A crate may depend on those of lower rows only.
 const FLOORS: &[&[&str]] = &[
-    &["syncline-protocol"],
+    &["syncline-protocol", "syncline-search"],
     &["syncline-document"],
-    &["syncline-sync", "syncline-store"],
+    &["syncline-sync", "syncline-store", "syncline-exchange"],
     &["syncline-testkit"],
     &["syncline-server", "syncline-client"],
     &["syncline-tests", "syncline-benches"],
 ];
 
 /// Crates that know no sockets, files, runtimes or stores.
-const WITHOUT_IO: [&str; 3] = ["syncline-protocol", "syncline-document", "syncline-sync"];
+const WITHOUT_IO: [&str; 4] =
+    ["syncline-protocol", "syncline-document", "syncline-sync", "syncline-exchange"];
 const IO: [&str; 9] =
     ["tokio", "tokio-util", "tokio-tungstenite", "axum", "hyper", "reqwest", "sled", "mio", "async-std"];
 
 /// Who names what. The packages that test and measure are free.
-const OWNERS: [(&str, &str); 3] =
-    [("yrs", "syncline-document"), ("sled", "syncline-store"), ("bincode", "syncline-store")];
+const OWNERS: [(&str, &str); 5] = [
+    ("yrs", "syncline-document"),
+    ("sled", "syncline-store"),
+    ("bincode", "syncline-store"),
+    ("tantivy", "syncline-search"),
+    ("zip", "syncline-exchange"),
+];
 const FREE: [&str; 3] = ["syncline-tests", "syncline-benches", "syncline-testkit"];
 
 /// Package name to the names of its dependencies, those for tests aside.

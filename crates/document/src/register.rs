@@ -218,7 +218,8 @@ pub(crate) fn write(pen: &mut Pen<'_, '_>, root: &'static str, field: &str, stam
     write_with(pen, root, field, stamp, value, None);
 }
 
-/// Writes a register with a meta object.
+/// Writes a register with a meta object. What stands there already is not written again: that would cost every device an
+/// update, for ever.
 pub(crate) fn write_with(
     pen: &mut Pen<'_, '_>,
     root: &'static str,
@@ -228,7 +229,10 @@ pub(crate) fn write_with(
     meta: Option<Any>,
 ) {
     let entry = Entry { writer: stamp.writer.clone(), hlc: stamp.hlc, value, meta };
-    pen.set(root, format!("{field}@{}", stamp.writer), entry.stored());
+    let (key, stored) = (format!("{field}@{}", stamp.writer), entry.stored());
+    if pen.get(root, &key).as_ref() != Some(&stored) {
+        pen.set(root, key, stored);
+    }
 }
 
 /// Folds the registers of writers that are gone into another writer's key, with their original times: the strongest
@@ -287,6 +291,16 @@ mod tests {
         let hints = title.hints();
         assert_eq!(hints.len(), 1);
         assert_eq!((&hints[0].value, &*hints[0].writer), (&Value::from("Rome"), "phone.a"));
+    }
+
+    #[test]
+    fn what_stands_there_is_not_written_again() {
+        let mut replica = Replica::of_client(1);
+        let mut write = |ms| {
+            let edit = replica.edit(|pen| write(pen, "r", "x", &stamp("phone.a", ms), Any::from("Rome")));
+            edit.expect("writes").update.is_some()
+        };
+        assert_eq!([write(20), write(20), write(21)], [true, false, true]);
     }
 
     #[test]

@@ -256,6 +256,11 @@ impl Replica {
         Ok(Edited { value, update })
     }
 
+    /// Says whether yrs failed in it: it must be dropped.
+    pub fn is_broken(&self) -> bool {
+        self.doc.is_none()
+    }
+
     /// Starts to note which entries of these root maps change, for the judge.
     pub(crate) fn watch(&mut self, roots: &'static [&'static str]) -> Result<(), Broken> {
         self.changes = Some(self.contained(|doc| Ok(Watch::start(doc, roots)))?);

@@ -16,9 +16,12 @@ pub mod profile;
 
 use std::collections::BTreeMap;
 
+use yrs::Transact as _;
+
 pub use self::kind::Kind;
 use crate::{
-    Pen,
+    Broken, Pen, Replica,
+    hlc::Hlc,
     ids::Writer,
     register::{self, Field},
 };
@@ -53,6 +56,21 @@ pub enum Unfit {
 pub fn fold_writers(pen: &mut Pen<'_, '_>, kind: &Kind, is_gone: impl Fn(&Writer) -> bool) -> usize {
     let roots = kind.registers().iter();
     roots.map(|(root, ranking)| register::fold(pen, root, *ranking, &Writer::server(), &is_gone)).sum()
+}
+
+/// Returns the newest time of any register of a document, those from the future left out: what the server writes next has
+/// to be later.
+///
+/// # Errors
+/// [`Broken`] where yrs fails; the replica must then be dropped.
+pub fn latest(replica: &mut Replica, kind: &Kind, now_ms: u64) -> Result<Hlc, Broken> {
+    replica.read(|doc| {
+        let txn = doc.transact();
+        let fields = kind.registers().iter().flat_map(|(root, ranking)| register::read(&txn, root, *ranking));
+        let times =
+            fields.flat_map(|(_, field)| field.entries().iter().map(|entry| entry.hlc).collect::<Vec<_>>());
+        times.filter(|hlc| !hlc.is_future(now_ms)).max().unwrap_or_default()
+    })
 }
 
 fn check_name(name: &str) -> Result<(), Unfit> {

@@ -65,6 +65,9 @@ pub(crate) fn one<T: ReadTxn>(txn: &T, id: &str) -> Option<Message> {
     }
 }
 
+/// Alternatives of a message that are named: those around it. Naming all of them to each would be quadratic.
+const ALTERNATIVES: usize = 16;
+
 struct View<'a, T> {
     txn: &'a T,
     order: Order,
@@ -85,14 +88,18 @@ impl<'a, T: ReadTxn> View<'a, T> {
     /// Returns a message with a place; none where its container was deleted and is not healed yet.
     fn placed(&self, at: usize) -> Option<Message> {
         let node = self.order.node(at);
+        // In the order of their numbers, as the nodes are.
         let siblings = self.order.children(node.after);
+        let index = siblings.binary_search(&at).unwrap_or_default();
+        let first = index.saturating_sub(ALTERNATIVES / 2).min(siblings.len().saturating_sub(ALTERNATIVES));
+        let shown = &siblings[first..siblings.len().min(first + ALTERNATIVES)];
         let mut message = self.message(&node.id)?;
         message.parent = node.after.map(|after| self.order.node(after).id.to_string());
         message.seq = Some(node.seq);
         message.alternatives = Alternatives {
-            index: siblings.iter().position(|sibling| *sibling == at).map_or(1, |index| index + 1),
+            index: index + 1,
             count: siblings.len(),
-            ids: siblings.iter().map(|sibling| self.order.node(*sibling).id.to_string()).collect(),
+            ids: shown.iter().map(|sibling| self.order.node(*sibling).id.to_string()).collect(),
         };
         Some(message)
     }

@@ -1,7 +1,7 @@
 //! What every part of the server shares: configuration, keys, counters, and the engine once its store is open.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::IpAddr,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -42,6 +42,8 @@ pub struct App {
     pub(crate) room: Arc<Room>,
     /// Places for connections.
     pub(crate) connections: Arc<Semaphore>,
+    /// Keys of API writes that are under way, with their users.
+    pub(crate) keyed: Mutex<HashSet<String>>,
     engine: OnceLock<Arc<Open>>,
     opened: watch::Sender<bool>,
     held: Mutex<HashMap<IpAddr, usize>>,
@@ -84,6 +86,9 @@ impl App {
         Arc::new(Self {
             shares: Arc::new(Shares {
                 pool: Arc::new(Semaphore::new(limits.large_pool_bytes >> 10)),
+                strangers: Arc::new(Semaphore::new(
+                    (limits.large_pool_bytes >> 13).max(limits.pre_auth_bytes >> 10),
+                )),
                 large: limits.large_message_bytes,
                 most: limits.message_bytes,
                 patience: Duration::from_millis(limits.send_ms),
@@ -96,6 +101,7 @@ impl App {
             draining: CancellationToken::new(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            keyed: Mutex::default(),
             engine: OnceLock::new(),
             opened: watch::Sender::new(false),
             held: Mutex::default(),

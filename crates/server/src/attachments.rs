@@ -18,9 +18,9 @@ use crate::{
     app::{App, HeldPlace, Open},
     auth::{Denied, Principal},
     connection::keep_alive_frame,
+    document::Document,
     metrics::Speaks,
     outbound::{Closing, Outbound},
-    registry::Document,
 };
 
 use preauth::Allowance;

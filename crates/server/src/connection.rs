@@ -81,6 +81,8 @@ pub(crate) struct Connection<S> {
     control_frames: u32,
     /// Someone was let in: frames may be as long as messages.
     let_in: bool,
+    /// Writing broke off inside a frame.
+    torn: bool,
     /// Bytes that had passed at the last ping.
     passed: u64,
     opened: Instant,
@@ -108,6 +110,7 @@ impl<S: Wire> Connection<S> {
             missed: 0,
             control_frames: 0,
             let_in: false,
+            torn: false,
             passed: 0,
             opened: now,
         }
@@ -123,7 +126,7 @@ impl<S: Wire> Connection<S> {
         self.attachments.leave_all();
         let (code, reason) = closing.code();
         tracing::debug!(code, reason, speaks = ?self.attachments.speaks(), "connection ended");
-        if closing != Closing::Gone {
+        if closing != Closing::Gone && !self.torn {
             self.app.metrics.closed(code);
             let close = CloseFrame { code: code.into(), reason: clip(reason).into() };
             // The peer may be gone or not read: it has this long to take the code.
@@ -170,6 +173,9 @@ impl<S: Wire> Connection<S> {
                 Event::Write => Ok(()),
                 Event::Stop => Err(Closing::Restarting),
             };
+            // A socket that is never silent must not keep the time from passing.
+            let timed = if Instant::now() >= self.deadline() { self.timers().await } else { Ok(()) };
+            let outcome = outcome.and(timed);
             // What was owed before a fault is still written.
             let written = self.write().await;
             if let Err(closing) = outcome.and(written) {
@@ -247,8 +253,12 @@ impl<S: Wire> Connection<S> {
             let wire = self.socket.get_mut().inner_mut();
             match egress::write_all(wire, &mut self.frames, limit).await {
                 Ok(()) => self.sent = Instant::now(),
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(Closing::Resync),
-                Err(_) => return Err(Closing::Gone),
+                Err(error) => {
+                    // Half a frame may be out: a close frame would be read as its other half.
+                    self.torn = true;
+                    let slow = error.kind() == io::ErrorKind::TimedOut;
+                    return Err(if slow { Closing::Resync } else { Closing::Gone });
+                }
             }
             if self.frames.capacity() > 64 {
                 self.frames = VecDeque::new();

@@ -26,13 +26,12 @@ pub enum SubmitError {
 }
 
 impl SubmitError {
-    /// Reads the session's refusal. `code` is the stable word that it gave for the metrics; it gives none where
-    /// the store failed behind an edit that was applied already.
-    fn of(code: Option<&'static str>, reason: String) -> Self {
+    /// Reads the session's refusal. `code` is its stable word.
+    fn of(code: &'static str, reason: String) -> Self {
         match code {
-            Some("unavailable") => Self::Unavailable(reason),
-            Some("store") | None => Self::NotSaved(reason),
-            Some(_) => Self::Refused(reason),
+            "unavailable" => Self::Unavailable(reason),
+            "store" => Self::NotSaved(reason),
+            _ => Self::Refused(reason),
         }
     }
 }
@@ -64,8 +63,7 @@ impl Edits {
         self.answer(edit, Ok(()));
     }
 
-    /// `code` is what the session said right before.
-    pub(crate) fn refused(&mut self, edit: Edit, code: Option<&'static str>, reason: String) {
+    pub(crate) fn refused(&mut self, edit: Edit, code: &'static str, reason: String) {
         self.answer(edit, Err(SubmitError::of(code, reason)));
     }
 
@@ -109,11 +107,10 @@ mod tests {
             edits.refused(edit, code, "why".to_owned());
             told.try_recv().expect("told").expect_err("refused")
         };
-        assert_eq!(answer(Some("unavailable")), SubmitError::Unavailable("why".to_owned()));
-        assert_eq!(answer(Some("store")), SubmitError::NotSaved("why".to_owned()));
-        assert_eq!(answer(None), SubmitError::NotSaved("why".to_owned()));
+        assert_eq!(answer("unavailable"), SubmitError::Unavailable("why".to_owned()));
+        assert_eq!(answer("store"), SubmitError::NotSaved("why".to_owned()));
         for code in ["gap", "document_full", "set_aside"] {
-            assert_eq!(answer(Some(code)), SubmitError::Refused("why".to_owned()));
+            assert_eq!(answer(code), SubmitError::Refused("why".to_owned()));
         }
     }
 }

@@ -39,6 +39,8 @@ pub(crate) enum Shut {
 pub(crate) struct Shares {
     /// The memory of large messages, in KiB.
     pub(crate) pool: Arc<Semaphore>,
+    /// The part of it that those have who have not shown a token yet: they cannot take what the others need.
+    pub(crate) strangers: Arc<Semaphore>,
     /// Frames above this many bytes are large.
     pub(crate) large: usize,
     /// Frames above this many bytes pass without a share: the reader refuses them before it allocates.
@@ -63,6 +65,10 @@ pub(crate) struct Gate<S> {
     header: [u8; HEADER],
     /// Bytes of the header that have come.
     have: usize,
+    /// The share comes from the part for strangers.
+    strange: bool,
+    /// Bytes of the message's frames so far, while it is not whole.
+    message: u64,
     /// Bytes of the frame's payload that are still to come.
     payload: u64,
     /// The frame whose header is complete may pass.
@@ -84,6 +90,8 @@ impl<S> Gate<S> {
             limit: Some(limit),
             header: [0; HEADER],
             have: 0,
+            message: 0,
+            strange: false,
             payload: 0,
             granted: false,
             wait: None,
@@ -135,25 +143,40 @@ impl<S> Gate<S> {
                 at += 1;
                 continue;
             };
-            if self.limit.is_some_and(|limit| length > limit as u64) {
+            let (last, control) = (self.header[0] & 0x80 != 0, self.header[0] & 0x08 != 0);
+            // The parts of a message are gathered by the reader: together they are as large as one frame.
+            let message = if control { length } else { self.message.saturating_add(length) };
+            if self.limit.is_some_and(|limit| message > limit as u64) {
                 // What came before it passes first.
                 return if at > 0 { Ok(at) } else { Err(Shut::PreAuth) };
             }
-            let large = length > self.shares.large as u64 && length <= self.shares.most as u64;
+            let large = message > self.shares.large as u64 && message <= self.shares.most as u64;
             if large && !std::mem::take(&mut self.granted) {
-                self.wait = Some(self.wait_for(length));
+                self.wait = Some(self.wait_for(message));
                 return Ok(at);
             }
             (self.have, self.payload) = (0, length);
+            if !control {
+                self.message = if last { 0 } else { message };
+            }
             at += 1;
         }
         Ok(at)
     }
 
-    fn wait_for(&self, length: u64) -> Box<Wait> {
+    /// Begins to wait for what a message of that length so far needs beyond what it has.
+    fn wait_for(&mut self, message: u64) -> Box<Wait> {
+        let has = self.share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        if has == 0 {
+            self.strange = self.limit.is_some();
+        }
+        // A message keeps to the pool that it began with.
+        let pool = if self.strange { &self.shares.strangers } else { &self.shares.pool };
         Box::new(Wait {
-            kib: u32::try_from(length >> 10).unwrap_or(u32::MAX),
-            pool: PollSemaphore::new(self.shares.pool.clone()),
+            kib: u32::try_from(message >> 10)
+                .unwrap_or(u32::MAX)
+                .saturating_sub(u32::try_from(has).unwrap_or(0)),
+            pool: PollSemaphore::new(pool.clone()),
             until: Box::pin(tokio::time::sleep(self.shares.patience)),
         })
     }
@@ -250,7 +273,13 @@ mod tests {
     }
 
     fn patient(pool: &Arc<Semaphore>, patience: Duration) -> Arc<Shares> {
-        Arc::new(Shares { pool: pool.clone(), large: 2 << 10, most: 8 << 10, patience })
+        Arc::new(Shares {
+            pool: pool.clone(),
+            strangers: pool.clone(),
+            large: 2 << 10,
+            most: 8 << 10,
+            patience,
+        })
     }
 
     /// A client's frame: masked, of that length.
@@ -277,8 +306,32 @@ mod tests {
             assert!(read == sent, "steps of {step}");
             assert_eq!(gate.passed(), sent.len() as u64);
             let share = gate.take_share().expect("large frames take shares");
-            assert_eq!(share.num_permits(), 2 + 2 + 7, "of the frames over 2 KiB");
+            assert_eq!(share.num_permits(), 7, "of the largest frame: none was handed over between");
         }
+    }
+
+    #[tokio::test]
+    async fn the_parts_of_a_message_count_together() {
+        let part = |last: bool, first: bool| {
+            let mut part = frame(900);
+            part[0] = u8::from(last) << 7 | if first { 2 } else { 0 };
+            part
+        };
+        let parts = [part(false, true), part(false, false), part(false, false), part(true, false)].concat();
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let pool = Arc::new(Semaphore::new(64));
+        let mut gate = Gate::new(server, shares(&pool), 10_000);
+        client.write_all(&parts).await.expect("room");
+        gate.read_exact(&mut vec![0; parts.len()]).await.expect("it passes");
+        assert_eq!(gate.take_share().map(|share| share.num_permits()), Some(3), "of 3,600 bytes");
+        let mut gate = {
+            let (mut client, server) = tokio::io::duplex(1 << 16);
+            client.write_all(&parts).await.expect("room");
+            Gate::new(server, shares(&pool), 2_000)
+        };
+        let error =
+            gate.read_exact(&mut vec![0; parts.len()]).await.expect_err("the third is over the limit");
+        assert_eq!(error.get_ref().and_then(|inner| inner.downcast_ref()), Some(&Shut::PreAuth));
     }
 
     #[tokio::test]

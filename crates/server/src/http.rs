@@ -20,13 +20,26 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
 use syncline_store::Store;
 
-use crate::{app::App, auth::Principal, logging::redact, metrics::Sample};
+use crate::{
+    api,
+    app::App,
+    auth::{Denied, Principal},
+    logging::redact,
+    metrics::Sample,
+};
 
 use error::Refusal;
 
 /// Builds the routes. Socket paths are not among them: the listener takes those.
 pub fn router(app: Arc<App>) -> Router {
+    let (api, described) = api::router().split_for_parts();
+    let described: Arc<str> = described.to_json().unwrap_or_default().into();
     let asked = Router::new()
+        .merge(api.route_layer(from_fn_with_state(app.clone(), api::once)))
+        .route(
+            "/openapi.json",
+            get(async move || ([(header::CONTENT_TYPE, "application/json")], described.to_string())),
+        )
         .route("/metrics", get(metrics))
         .route("/ready", get(ysweet::ready))
         .route("/check_store", post(ysweet::check_store))
@@ -94,15 +107,18 @@ async fn wrong_method() -> Refusal {
 
 /// Finds out who asks.
 fn principal(app: &App, headers: &HeaderMap) -> Result<Principal, Refusal> {
+    bearer(app, headers)
+        .map_err(|denied| Refusal::new(StatusCode::UNAUTHORIZED, denied.code(), denied.to_string()))
+}
+
+/// Judges the token of a request.
+pub(crate) fn bearer(app: &App, headers: &HeaderMap) -> Result<Principal, Denied> {
     let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = header.and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token)
     });
-    app.auth.principal(token).map_err(|denied| {
-        app.metrics.denied(denied.code());
-        Refusal::new(StatusCode::UNAUTHORIZED, denied.code(), denied.to_string())
-    })
+    app.auth.principal(token).inspect_err(|denied| app.metrics.denied(denied.code()))
 }
 
 /// Returns the store, once it is open.

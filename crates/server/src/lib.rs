@@ -14,6 +14,7 @@
 //! 2. Every queue, message, document, rate and time has its bound in [`config::Limits`].
 //! 3. A bad frame costs its own connection, with one close code; a bad document its own session.
 
+mod api;
 pub mod app;
 mod attachments;
 pub mod auth;
@@ -22,6 +23,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 mod connection;
+pub mod document;
 pub mod edits;
 mod egress;
 mod gate;
@@ -35,4 +37,5 @@ pub mod outbound;
 pub mod pool;
 pub mod registry;
 pub mod serve;
+pub mod tables;
 mod tls;

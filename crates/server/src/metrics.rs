@@ -12,6 +12,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use syncline_document::Judgement;
 use syncline_protocol::names::DocumentName;
 use syncline_store::{
     stats::{COMMIT_BUCKETS_US, WriterStats},
@@ -90,6 +91,8 @@ pub struct Metrics {
     loads: AtomicU64,
     load_failures: AtomicU64,
     evictions: AtomicU64,
+    messages_accepted: AtomicU64,
+    heals: AtomicU64,
     commit_failures: AtomicU64,
     folds: AtomicU64,
     panics: AtomicU64,
@@ -192,6 +195,12 @@ impl Metrics {
         self.load_failures.fetch_add(1, Relaxed);
     }
 
+    /// Counts what the judge did.
+    pub fn judged(&self, judgement: &Judgement) {
+        self.messages_accepted.fetch_add(judgement.accepted.len() as u64, Relaxed);
+        self.heals.fetch_add(judgement.heals.len() as u64, Relaxed);
+    }
+
     /// Counts documents that left memory.
     pub fn evicted(&self, documents: u64) {
         self.evictions.fetch_add(documents, Relaxed);
@@ -268,6 +277,16 @@ impl Metrics {
                 self.load_failures.load(Relaxed),
             ),
             ("document_evictions_total", "documents that left memory", self.evictions.load(Relaxed)),
+            (
+                "messages_accepted_total",
+                "messages that got their place",
+                self.messages_accepted.load(Relaxed),
+            ),
+            (
+                "heals_total",
+                "contradictions with what was accepted that were healed",
+                self.heals.load(Relaxed),
+            ),
             ("document_folds_total", "cold documents folded into a checkpoint", self.folds.load(Relaxed)),
         ];
         for (name, help, value) in counters {

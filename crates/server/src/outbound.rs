@@ -67,6 +67,7 @@ impl From<Ending> for Closing {
         match ending {
             Ending::Malformed(reason) => Self::Malformed(reason),
             Ending::TryLater(reason) => Self::TryLater(reason),
+            Ending::Forbidden(reason) => Self::Forbidden(reason),
             Ending::Resync(_) => Self::Resync,
         }
     }

@@ -19,9 +19,10 @@ use crate::{
     auth::{Auth, AuthError},
     clock::now_ms,
     config::Config,
+    document::Document,
     http, listener,
     metrics::Metrics,
-    registry::{Document, Engine, Registry},
+    registry::{Engine, Registry},
     tls,
 };
 

@@ -3,6 +3,8 @@
 //! A [`Bench`] makes stores and reopens them; [`all`] runs every case on a fresh one and panics where a store falls
 //! short, with the name of the case.
 
+mod rows;
+
 use bytes::Bytes;
 use syncline_document::record::{Checkpoint, Entry, EntryKind, Origin, Sequence, Stored};
 use syncline_protocol::names::DocumentName;
@@ -11,7 +13,7 @@ use crate::{
     codec::Prepared,
     error::StoreError,
     export::{export, import},
-    store::{FoldBounds, SIDE_BYTES, Store},
+    store::{FoldBounds, Row, SIDE_BYTES, Store},
 };
 
 /// Makes and reopens the stores of one kind.
@@ -34,7 +36,7 @@ type Case<S> = fn(&mut dyn Bench<Store = S>);
 /// # Panics
 /// Where the store falls short of what [`Store`] promises.
 pub fn all<B: Bench>(bench: &mut B) {
-    let cases: [(&str, Case<B::Store>); 14] = [
+    let cases: [(&str, Case<B::Store>); 18] = [
         ("an unknown document is none", unknown_is_none),
         ("commits come back in order, after a crash too", commits_come_back),
         ("entries larger than a value of the engine come back", large_entries_come_back),
@@ -46,6 +48,10 @@ pub fn all<B: Bench>(bench: &mut B) {
         ("pruning removes only what is covered", prune_only_covered),
         ("pending and quarantined entries outlive their records", pending_and_quarantined),
         ("side records are replaced and ride along", side_records),
+        ("rows come back with what they came with, after a crash too", rows::come_back),
+        ("rows of a wrong size are refused and harmless", rows::sizes),
+        ("rows are listed in the order of their keys", rows::listing),
+        ("a snapshot shows the rows of its commit", rows::snapshot),
         ("documents are listed in pages with their numbers", listing),
         ("a snapshot shows one commit while the store goes on", snapshot_holds),
         ("an export is read back whole into another store", export_import),
@@ -102,13 +108,26 @@ fn noise(length: usize, seed: u64) -> Bytes {
     std::iter::repeat_with(next).take(length).collect::<Vec<u8>>().into()
 }
 
+/// Makes a row.
+pub fn row(key: &[u8], value: &str) -> Row {
+    Row { key: key.to_vec(), value: Some(value.to_owned().into()) }
+}
+
+/// Lists every row, keys and values.
+///
+/// # Panics
+/// Where that fails.
+pub fn all_rows(store: &impl Store) -> Vec<(Vec<u8>, Bytes)> {
+    store.rows(&[], &[255; 8], usize::MAX).unwrap_or_else(|error| panic!("rows: {error}"))
+}
+
 fn read(store: &impl Store, document: &str) -> Stored {
     let stored = store.read(&name(document)).unwrap_or_else(|error| panic!("{document}: {error}"));
     stored.unwrap_or_else(|| panic!("{document} is not there"))
 }
 
 fn commit(store: &impl Store, entries: &[Entry]) {
-    store.commit(entries).unwrap_or_else(|error| panic!("commit: {error}"));
+    store.commit(entries, &[]).unwrap_or_else(|error| panic!("commit: {error}"));
 }
 
 fn write_checkpoint(store: &impl Store, document: &str, checkpoint: &Checkpoint) {
@@ -183,10 +202,10 @@ fn sequences_go_up<S: Store>(bench: &mut dyn Bench<Store = S>) {
     for wrong in
         [[entry("a", 5), entry("a", 6)], [entry("b", 2), entry("b", 2)], [entry("b", 1), entry("a", 4)]]
     {
-        assert!(matches!(store.commit(&wrong), Err(StoreError::Bug(_))), "{wrong:?}");
+        assert!(matches!(store.commit(&wrong, &[]), Err(StoreError::Bug(_))), "{wrong:?}");
     }
     write_checkpoint(&store, "a", &checkpoint(5));
-    assert!(matches!(store.commit(&[entry("a", 5)]), Err(StoreError::Bug(_))), "the checkpoint has it");
+    assert!(matches!(store.commit(&[entry("a", 5)], &[]), Err(StoreError::Bug(_))), "the checkpoint has it");
     assert_eq!(store.poisoned(), None, "nothing was written");
     assert_eq!(store.read(&name("b")), Ok(None));
     commit(&store, &[entry("a", 6)]);
@@ -381,9 +400,11 @@ fn export_import<S: Store>(bench: &mut dyn Bench<Store = S>) {
     write_checkpoint(&store, "a", &Checkpoint { pending: vec![pending], ..checkpoint(3) });
     commit(&store, &[quarantined(4), entry("a", 5), Entry { bytes: noise(200_000, 3), ..entry("c", 1) }]);
     assert_eq!(store.put_side(&name("a"), "side".into()), Ok(()));
+    let many: Vec<Row> = (0..150).map(|n| row(&[n, 0, 255], &"x".repeat(n.into()))).collect();
+    assert_eq!(store.commit(&[], &many), Ok(()));
     let mut file = Vec::new();
     let exported = export(&store, &mut file).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!((exported.commit, exported.documents, exported.entries), (2, 3, 6));
+    assert_eq!((exported.commit, exported.documents, exported.entries, exported.rows), (2, 3, 6, 150));
 
     let copy = bench.fresh();
     assert_eq!(import(&copy, &mut &file[..]), Ok(exported));
@@ -392,7 +413,12 @@ fn export_import<S: Store>(bench: &mut dyn Bench<Store = S>) {
         let client = copy.identity().server_client(&name(document));
         assert_eq!(read(&copy, document), Stored { server_client: client, ..read(&store, document) });
     }
+    assert_eq!(all_rows(&copy), all_rows(&store));
+    assert_eq!(all_rows(&copy).len(), 150);
     assert!(matches!(import(&copy, &mut &file[..]), Err(StoreError::Bug(_))), "the documents are there");
+    let other = bench.fresh();
+    assert_eq!(other.commit(&[], &[row(&[149, 0, 255], "mine")]), Ok(()));
+    assert!(matches!(import(&other, &mut &file[..]), Err(StoreError::Bug(_))), "a row is there");
     for length in [0, 10, file.len() / 2, file.len() - 1] {
         let cut = import(&bench.fresh(), &mut &file[..length]);
         assert!(matches!(cut, Err(StoreError::Export(_) | StoreError::Io(_))), "cut to {length}: {cut:?}");

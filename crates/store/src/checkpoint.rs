@@ -180,7 +180,7 @@ impl<K: Kv> Engine<K> {
         heads.push(Change::Put(keys::TOTALS.to_vec(), seal(&totals)?));
         self.changing(|| {
             self.contain(|| {
-                let bytes: usize = batches.iter().flatten().map(change_bytes).sum();
+                let bytes: usize = batches.iter().flatten().map(Change::size).sum();
                 self.kv.room_for(2 * bytes)?;
                 for batch in batches {
                     self.kv.apply(batch)?;
@@ -326,14 +326,14 @@ impl<K: Kv> Engine<K> {
             changes.push(Change::Put(keys::TOTALS.to_vec(), seal(&totals)?));
         }
         self.contain(|| {
-            self.kv.room_for(changes.iter().map(change_bytes).sum())?;
+            self.kv.room_for(changes.iter().map(Change::size).sum())?;
             self.kv.apply(changes)?;
             self.kv.sync()
         })?;
         if prepared.is_some() {
             self.index.lock().heads += 1;
         }
-        self.commit_locked(&mut writing, &entries)
+        self.commit_locked(&mut writing, &entries, &[])
     }
 }
 
@@ -383,11 +383,4 @@ fn put_quarantine(
 fn totals_of(index: &Index) -> Totals {
     let commit: CommitNumber = index.last();
     Totals { heads: index.heads, first: index.first, commit }
-}
-
-fn change_bytes(change: &Change) -> usize {
-    match change {
-        Change::Put(key, value) => key.len() + value.len(),
-        Change::Delete(key) => key.len(),
-    }
 }

@@ -208,6 +208,15 @@ pub(crate) struct Side<'a> {
     pub(crate) bytes: Raw<'a>,
 }
 
+/// A row. Its key is in it, so that the checksum says whose value it is.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SealedRow<'a> {
+    #[serde(borrow)]
+    pub(crate) key: Raw<'a>,
+    #[serde(borrow)]
+    pub(crate) bytes: Raw<'a>,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Body<'a> {
     sequence: Sequence,

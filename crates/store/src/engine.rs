@@ -21,8 +21,10 @@ use crate::{
     keys,
     kv::{Change, Kv, Mark},
     record::PackedEntries,
+    rows::{FormerRows, View, seal_rows},
     store::{
-        CommitNumber, FoldBounds, Identity, JournalSize, SIDE_BYTES, Snapshot, Store, Summary, VALUE_BYTES,
+        CommitNumber, FoldBounds, Identity, JournalSize, Row, SIDE_BYTES, Snapshot, Store, Summary,
+        VALUE_BYTES,
     },
 };
 
@@ -40,6 +42,8 @@ pub struct Engine<K> {
     pub(crate) writing: Mutex<Writing>,
     /// Odd while something that readers may be looking at is replaced or deleted; counts those changes.
     pub(crate) changes: AtomicU64,
+    /// What rows were before changes that readers are not to see.
+    pub(crate) former: Mutex<FormerRows>,
     pub(crate) poison: Mutex<Option<String>>,
 }
 
@@ -158,16 +162,27 @@ impl<K: Kv> Engine<K> {
     }
 
     /// Commits with the writer's place taken.
-    pub(crate) fn commit_locked(&self, writing: &mut Writing, batch: &[Entry]) -> Result<(), StoreError> {
+    pub(crate) fn commit_locked(
+        &self,
+        writing: &mut Writing,
+        batch: &[Entry],
+        rows: &[Row],
+    ) -> Result<(), StoreError> {
+        let rows = seal_rows(rows)?;
         if batch.is_empty() {
-            return Ok(());
+            return self.write_rows(rows);
         }
         let commit = self.index.lock().last() + 1;
         let groups = self.group(batch, commit)?;
         let record = self.encode_record(commit, batch, writing.chain)?;
+        let row_bytes: usize = rows.iter().map(Change::size).sum();
+        self.keep_former(&rows)?;
         self.contain(|| {
-            self.kv.room_for(2 * record.bytes as usize)?;
-            self.kv.apply(record.changes)?;
+            self.kv.room_for(2 * (record.bytes as usize + row_bytes))?;
+            // Rows last: what is left of a torn batch has none of them without the whole record.
+            let mut changes = record.changes;
+            changes.extend(rows);
+            self.kv.apply(changes)?;
             while writing.reserved < commit + RESERVED_AHEAD {
                 writing.reserved = writing.reserved.max(commit) + 1;
                 self.kv.apply(vec![Change::Put(keys::journal(writing.reserved, 0), Vec::new())])?;
@@ -178,6 +193,8 @@ impl<K: Kv> Engine<K> {
         let documents = u32::try_from(groups.len()).unwrap_or(u32::MAX);
         let slot = Slot { documents, parts: record.parts, bytes: record.bytes };
         self.index.lock().push(slot, groups);
+        // After the entries: who sees a row finds what it is about.
+        self.forget_former();
         Ok(())
     }
 
@@ -232,8 +249,17 @@ impl Posting {
 }
 
 impl<K: Kv> Store for Engine<K> {
-    fn commit(&self, batch: &[Entry]) -> Result<(), StoreError> {
-        self.commit_locked(&mut *self.write()?, batch)
+    fn commit(&self, batch: &[Entry], rows: &[Row]) -> Result<(), StoreError> {
+        self.commit_locked(&mut *self.write()?, batch, rows)
+    }
+
+    fn row(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.read_row(key)
+    }
+
+    fn rows(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Bytes)>, StoreError> {
+        let rows = self.list_rows(View::Newest, &keys::row(from), &keys::row(to), limit)?;
+        rows.into_iter().map(|(key, value)| value.map(|value| (key, value))).collect()
     }
 
     fn read(&self, name: &DocumentName) -> Result<Option<Stored>, StoreError> {

@@ -4,13 +4,16 @@
 //!
 //! | kind | payload |
 //! |---|---|
-//! | `H` | first, JSON: `{"format":1,"commit":N,"created_ms":N}` |
+//! | `H` | first, JSON: `{"format":2,"commit":N,"created_ms":N}` |
 //! | `D` | a document, JSON: `{"name","sequence","checkpoint":S or null,"pending":N,"quarantined":N,"tail":N}`; then its parts in this order |
 //! | `V` | state vector of its checkpoint (lib0 v1) |
 //! | `C` | its checkpoint, one update (lib0 v1) |
 //! | `E` | an entry, JSON `{"sequence","kind","user","device","at_ms"}`, a line feed, the bytes: first the pending ones of the checkpoint, then the quarantined, then the tail |
 //! | `S` | its side record, present for every document |
-//! | `Z` | last, JSON: `{"documents":N,"entries":N}`; a file without it is not whole |
+//! | `R` | a row, after the documents: the length of its key (2), the key, the value |
+//! | `Z` | last, JSON: `{"documents":N,"entries":N,"rows":N}`; a file without it is not whole |
+//!
+//! Format 1 had no rows; it is still read.
 //!
 //! The server's identity is not in it: a restored server writes under other client ids.
 
@@ -26,14 +29,17 @@ use syncline_protocol::names::DocumentName;
 
 use crate::{
     error::StoreError,
-    store::{CommitNumber, Store, VALUE_BYTES},
+    store::{CommitNumber, Row, Snapshot, Store, VALUE_BYTES},
 };
 
 /// The format that is written.
-pub const EXPORT_FORMAT: u64 = 1;
+pub const EXPORT_FORMAT: u64 = 2;
 
 /// Documents listed at a time.
 const PAGE: usize = 256;
+
+/// Rows listed at a time, and rows written in one commit of an import: each may be of 48 KiB.
+const ROW_PAGE: usize = 64;
 
 const ZSTD_LEVEL: i32 = 3;
 
@@ -46,6 +52,8 @@ pub struct Exported {
     pub documents: u64,
     /// Entries of every kind.
     pub entries: u64,
+    /// Rows.
+    pub rows: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,12 +94,14 @@ enum Kind {
 struct Trailer {
     documents: u64,
     entries: u64,
+    #[serde(default)]
+    rows: u64,
 }
 
-/// Writes every document as of now; the store stays in use meanwhile.
+/// Writes every document and every row as of now; the store stays in use meanwhile.
 ///
 /// # Errors
-/// [`StoreError::Damaged`] where a document cannot be read whole: what was written so far is not a usable export.
+/// [`StoreError::Damaged`] where a document or a row cannot be read whole: what was written so far is not a usable export.
 pub fn export(store: &dyn Store, to: &mut dyn Write) -> Result<Exported, StoreError> {
     let snapshot = store.snapshot()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -111,7 +121,9 @@ pub fn export(store: &dyn Store, to: &mut dyn Write) -> Result<Exported, StoreEr
             }
         }
     }
-    out.json(b'Z', &Trailer { documents: exported.documents, entries: exported.entries })?;
+    exported.rows = out.rows(&*snapshot)?;
+    let Exported { documents, entries, rows, .. } = exported;
+    out.json(b'Z', &Trailer { documents, entries, rows })?;
     out.0.finish()?.flush()?;
     Ok(exported)
 }
@@ -171,9 +183,25 @@ impl Output<'_> {
         self.record(b'S', &stored.side)?;
         Ok(line.pending + line.quarantined + line.tail)
     }
+
+    /// Returns the number of rows.
+    fn rows(&mut self, snapshot: &dyn Snapshot) -> Result<u64, StoreError> {
+        let mut count = 0;
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let rows = snapshot.rows(after.as_deref(), ROW_PAGE)?;
+            let Some((last, _)) = rows.last() else { return Ok(count) };
+            after = Some(last.clone());
+            for (key, value) in rows {
+                let length = u16::try_from(key.len()).map_err(|_| StoreError::Bug("a row's key".into()))?;
+                self.record(b'R', &[&length.to_le_bytes(), &key[..], &value?[..]].concat())?;
+                count += 1;
+            }
+        }
+    }
 }
 
-/// Reads an export into a store that has none of its documents. Into an empty one, please: where this fails, what
+/// Reads an export into a store that has none of its documents and rows. Into an empty one, please: where this fails, what
 /// was read so far stays there.
 ///
 /// # Errors
@@ -181,11 +209,12 @@ impl Output<'_> {
 pub fn import(store: &dyn Store, from: &mut dyn Read) -> Result<Exported, StoreError> {
     let mut input = Input(zstd::stream::read::Decoder::new(from)?);
     let header: Header = input.json(b'H')?;
-    if header.format != EXPORT_FORMAT {
-        let text = format!("it has format {}, this version reads {EXPORT_FORMAT}", header.format);
+    if header.format == 0 || header.format > EXPORT_FORMAT {
+        let text = format!("it has format {}, this version reads 1 to {EXPORT_FORMAT}", header.format);
         return Err(StoreError::Export(text));
     }
     let mut imported = Exported { commit: header.commit, ..Exported::default() };
+    let mut rows = Vec::new();
     loop {
         let (kind, payload) = input.record()?;
         match kind {
@@ -196,17 +225,39 @@ pub fn import(store: &dyn Store, from: &mut dyn Read) -> Result<Exported, StoreE
                 imported.documents += 1;
                 store.restore(&name, &stored)?;
             }
+            b'R' => {
+                imported.rows += 1;
+                rows.push(new_row(store, &payload.into())?);
+                if rows.len() == ROW_PAGE {
+                    store.commit(&[], &std::mem::take(&mut rows))?;
+                }
+            }
             b'Z' => {
+                store.commit(&[], &rows)?;
                 let trailer: Trailer = from_json(&payload)?;
-                if (trailer.documents, trailer.entries) != (imported.documents, imported.entries) {
+                let Exported { documents, entries, rows, .. } = imported;
+                if (trailer.documents, trailer.entries, trailer.rows) != (documents, entries, rows) {
                     return Err(StoreError::Export("it holds less than it says at its end".into()));
                 }
                 store.mark()?;
                 return Ok(imported);
             }
-            other => return Err(unexpected(other, "a document")),
+            other => return Err(unexpected(other, "a document or a row")),
         }
     }
+}
+
+/// Parses a row that the store has not.
+fn new_row(store: &dyn Store, payload: &Bytes) -> Result<Row, StoreError> {
+    let broken = || StoreError::Export("a row is shorter than it says".into());
+    let length = payload.first_chunk::<2>().ok_or_else(broken)?;
+    let end = 2 + usize::from(u16::from_le_bytes(*length));
+    let key = payload.get(2..end).ok_or_else(broken)?.to_vec();
+    if store.row(&key)?.is_some() {
+        let key = key.escape_ascii();
+        return Err(StoreError::Bug(format!("row {key} is to be restored and is there already")));
+    }
+    Ok(Row { key, value: Some(payload.slice(end..)) })
 }
 
 struct Input<'a>(zstd::stream::read::Decoder<'static, std::io::BufReader<&'a mut dyn Read>>);
@@ -299,4 +350,56 @@ fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
 fn from_json<T: DeserializeOwned>(payload: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(payload)
         .map_err(|error| StoreError::Export(format!("a record is not what it says: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MemoryStore, acceptance};
+
+    /// Returns an export of a document and, where `format` knows them, a row, as that format has it.
+    fn written(format: u64, header: u64, rows: u64) -> Vec<u8> {
+        let store = MemoryStore::new().unwrap();
+        store.commit(&[acceptance::entry("a", 1)], &[]).unwrap();
+        let stored = store.read(&acceptance::name("a")).unwrap().unwrap();
+        let mut file = Vec::new();
+        let to: &mut dyn Write = &mut file;
+        let mut out = Output(zstd::stream::write::Encoder::new(to, ZSTD_LEVEL).unwrap());
+        out.json(b'H', &Header { format: header, commit: 1, created_ms: 1 }).unwrap();
+        out.document(&acceptance::name("a"), &stored).unwrap();
+        if format > 1 {
+            out.record(b'R', b"\x03\0keyvalue").unwrap();
+            out.json(b'Z', &Trailer { documents: 1, entries: 1, rows }).unwrap();
+        } else {
+            out.record(b'Z', br#"{"documents":1,"entries":1}"#).unwrap();
+        }
+        out.0.finish().unwrap();
+        file
+    }
+
+    fn read(file: &[u8]) -> Result<(Exported, MemoryStore), StoreError> {
+        let store = MemoryStore::new().unwrap();
+        import(&store, &mut &file[..]).map(|imported| (imported, store))
+    }
+
+    #[test]
+    fn a_backup_of_the_format_before_rows_is_read_and_one_of_a_later_format_is_not() {
+        let (imported, store) = read(&written(1, 1, 0)).unwrap();
+        assert_eq!((imported.documents, imported.entries, imported.rows), (1, 1, 0));
+        assert_eq!(store.read(&acceptance::name("a")).unwrap().unwrap().sequence, 1);
+        let (imported, store) = read(&written(2, 2, 1)).unwrap();
+        assert_eq!((imported.rows, store.row(b"key")), (1, Ok(Some("value".into()))));
+        for format in [0, 3] {
+            assert!(matches!(read(&written(2, format, 1)), Err(StoreError::Export(_))));
+        }
+        assert!(matches!(read(&written(2, 2, 2)), Err(StoreError::Export(_))), "a row is missing");
+    }
+
+    #[test]
+    fn a_row_that_is_shorter_than_it_says_is_refused() {
+        let store = MemoryStore::new().unwrap();
+        for payload in [&b""[..], b"\x01", b"\x04\0key"] {
+            assert!(matches!(new_row(&store, &payload.into()), Err(StoreError::Export(_))), "{payload:?}");
+        }
+    }
 }

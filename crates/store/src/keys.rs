@@ -8,6 +8,7 @@
 //! | `h` name | a document's head |
 //! | `c` name 0 generation (8) index (4) | a chunk of a checkpoint or of quarantined entries |
 //! | `s` name | a document's side record |
+//! | `r` key | a row: any key of 1 to 1,024 bytes |
 //!
 //! A name has no control character, so the 0 ends it.
 
@@ -27,6 +28,10 @@ pub(crate) const JOURNAL_END: &[u8] = b"k";
 pub(crate) const HEADS: &[u8] = b"h";
 /// The first key after the heads.
 pub(crate) const HEADS_END: &[u8] = b"i";
+/// All rows lie from here to [`ROWS_END`].
+pub(crate) const ROWS: &[u8] = b"r";
+/// The first key after the rows.
+pub(crate) const ROWS_END: &[u8] = b"s";
 
 /// Returns the key of a part of a journal record.
 pub(crate) fn journal(commit: CommitNumber, part: u32) -> Vec<u8> {
@@ -75,6 +80,11 @@ pub(crate) fn parse_chunk_generation(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(*tail.first_chunk::<8>()?))
 }
 
+/// Returns the key of a row.
+pub(crate) fn row(key: &[u8]) -> Vec<u8> {
+    [ROWS, key].concat()
+}
+
 fn named(kind: u8, name: &DocumentName) -> Vec<u8> {
     let name = name.as_str().as_bytes();
     let mut key = Vec::with_capacity(1 + name.len() + 13);
@@ -95,6 +105,7 @@ mod tests {
         let name = DocumentName::parse("ada/ü").unwrap();
         assert_eq!(parse_head(&head(&name)), Some(name.clone()));
         assert_eq!(parse_chunk_generation(&chunk(&name, 77, 1)), Some(77));
+        assert!(row(b"\xff\xff").as_slice() < ROWS_END && row(b"\0").as_slice() > ROWS);
     }
 
     #[test]

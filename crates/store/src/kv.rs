@@ -14,6 +14,23 @@ pub enum Change {
     Delete(Vec<u8>),
 }
 
+impl Change {
+    /// Returns the key that is changed.
+    pub fn key(&self) -> &[u8] {
+        match self {
+            Self::Put(key, _) | Self::Delete(key) => key,
+        }
+    }
+
+    /// Returns the bytes of key and value.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Put(key, value) => key.len() + value.len(),
+            Self::Delete(key) => key.len(),
+        }
+    }
+}
+
 /// How much was stored at some time, kept outside the storage engine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Mark {
@@ -43,7 +60,7 @@ pub trait Kv: Send + Sync + 'static {
     /// As the storage engine or `each` fails.
     fn scan(&self, from: &[u8], to: &[u8], each: Visit<'_>) -> Result<(), StoreError>;
 
-    /// Applies a batch: visible at once, not durable.
+    /// Applies a batch: visible at once, not durable. Of two changes of one key the later one holds.
     ///
     /// # Errors
     /// As the storage engine fails; the state is then unknown until reopened.

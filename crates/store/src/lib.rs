@@ -10,7 +10,7 @@
 //! Invariants:
 //! 1. **What [`store::Store::commit`] returned `Ok` for survives process death and power loss.** The writer says
 //!    that an entry is saved only after that.
-//! 2. A commit is one journal record. Records are numbered without holes and each repeats the checksum of the one
+//! 2. A commit is one journal record, and the rows that came with it are in the same batch. Records are numbered without holes and each repeats the checksum of the one
 //!    before; a hole, or a journal that ends before what is known to have been durable, is damage.
 //! 3. A checkpoint of sequence S is written only after S is durable, its chunks before its head. A journal record
 //!    goes only once every document in it has a durable checkpoint beyond it.
@@ -28,6 +28,7 @@ pub mod export;
 pub mod fold;
 mod folder;
 mod index;
+mod jobs;
 mod keys;
 pub mod kv;
 pub mod memory;
@@ -36,15 +37,17 @@ mod pace;
 mod pool;
 mod read;
 mod record;
+mod rows;
 pub mod sled_store;
 pub mod stats;
 pub mod store;
 pub mod verify;
+mod work;
 pub mod writer;
 
 pub use codec::Prepared;
 pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use sled_store::SledStore;
-pub use store::Store;
+pub use store::{Row, Store};
 pub use writer::{CommitReport, Writer, WriterOptions};

@@ -186,11 +186,7 @@ impl Kv for MemoryKv {
                 }
             }
         }
-        let written = batch.iter().map(|change| match change {
-            Change::Put(key, value) => (key.len() + value.len()) as u64,
-            Change::Delete(key) => key.len() as u64,
-        });
-        disk.applied_bytes += written.sum::<u64>();
+        disk.applied_bytes += batch.iter().map(|change| change.size() as u64).sum::<u64>();
         apply(&mut disk.live, &batch);
         disk.unsynced.push(batch);
         Ok(())

@@ -17,6 +17,7 @@ use crate::{
 };
 
 /// The layout of keys and values that this version writes. A newer one is refused, an older one is migrated.
+/// Rows did not make a new one: a version without them never looks at their keys and misreads nothing.
 pub const LAYOUT: u64 = 1;
 
 impl<K: Kv> Engine<K> {
@@ -58,6 +59,7 @@ impl<K: Kv> Engine<K> {
             index: Mutex::new(index),
             writing: Mutex::new(writing),
             changes: Default::default(),
+            former: Mutex::default(),
             poison: Mutex::default(),
         }
     }

@@ -16,7 +16,8 @@ use crate::{
     kv::Kv,
     open::{record, record_entries},
     record::unpack_of,
-    store::{CommitNumber, Snapshot, Summary},
+    rows::View,
+    store::{CheckedRow, CommitNumber, Snapshot, Summary},
 };
 
 /// How often a read that failed beside a change is tried before it waits for writers to pause.
@@ -264,6 +265,7 @@ impl<K: Kv> Engine<K> {
         }
         let commit = index.last();
         index.hold = Some(Hold::default());
+        self.former.lock().hold();
         Ok(Box::new(Held { engine: self, commit }))
     }
 }
@@ -331,10 +333,17 @@ impl<K: Kv> Snapshot for Held<'_, K> {
             self.engine.assemble(name, head, tail.as_ref())
         })
     }
+
+    fn rows(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<CheckedRow>, StoreError> {
+        let from = after.map_or(keys::ROWS.to_vec(), |after| [&keys::row(after), &[0][..]].concat());
+        self.engine.list_rows(View::Held, &from, keys::ROWS_END, limit)
+    }
 }
 
 impl<K: Kv> Drop for Held<'_, K> {
     fn drop(&mut self) {
+        // The index last: with it the next hold may begin.
+        self.engine.former.lock().release();
         self.engine.index.lock().hold = None;
     }
 }

@@ -13,20 +13,55 @@ pub type CommitNumber = u64;
 /// The largest side record, in bytes: it is one value of the store.
 pub const SIDE_BYTES: usize = 48 * 1024;
 
+/// The largest value of a [`Row`], in bytes: with its key it is one value of the store.
+pub const ROW_BYTES: usize = 48 * 1024;
+
+/// The longest key of a [`Row`], in bytes.
+pub const ROW_KEY_BYTES: usize = 1024;
+
 /// The largest journal entry and the largest checkpoint, in bytes; the limits on what peers send are far below.
 pub const VALUE_BYTES: usize = 512 * 1024 * 1024;
+
+/// A change of one row of the server's own tables. Many deletions belong into many commits: large batches of them
+/// cost the storage engine memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Any bytes, 1 to [`ROW_KEY_BYTES`]; rows are listed in the order of their keys.
+    pub key: Vec<u8>,
+    /// At most [`ROW_BYTES`]; `None` deletes the row.
+    pub value: Option<Bytes>,
+}
+
+/// A row that was looked at: its key, and its value or what is wrong with it.
+pub type CheckedRow = (Vec<u8>, Result<Bytes, StoreError>);
 
 /// Keeps documents: a journal of commits, and a checkpoint per document.
 ///
 /// Calls may come from any thread; those that write are serialized inside. Once a write failed or panicked the
 /// store is poisoned: it refuses every later write and goes on reading.
 pub trait Store: Send + Sync + 'static {
-    /// Writes the entries as one journal record. **They survive process death and power loss once this returns.**
+    /// Writes the entries as one journal record, and the rows with it: after a crash both are there or neither.
+    /// **They survive process death and power loss once this returns.** Of rows with the same key the last holds.
+    /// Rows without entries use up no commit number.
     ///
     /// # Errors
-    /// [`StoreError::Bug`] where a sequence is not above the newest one of its document (nothing is written, the
-    /// store is not poisoned); anything else poisons the store.
-    fn commit(&self, batch: &[Entry]) -> Result<(), StoreError>;
+    /// [`StoreError::Bug`] where a sequence is not above the newest one of its document, [`StoreError::TooLarge`]
+    /// where a row's key or value is not of the size that is taken (nothing is written, the store is not
+    /// poisoned); a failed write poisons the store.
+    fn commit(&self, batch: &[Entry], rows: &[Row]) -> Result<(), StoreError>;
+
+    /// Reads a row: as of the newest commit that is durable, never of one under way.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] where it fails its check.
+    fn row(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
+
+    /// Lists the rows with keys in `from..to`, in their order, at most `limit`; fewer mean that there are no more.
+    /// Each row is a durable one; a commit that becomes durable meanwhile may show in some of them only.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] where one of them fails its check.
+    fn rows(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Bytes)>, StoreError>;
 
     /// Reads a document: checkpoint, tail, quarantined entries, side record. `None` if nothing of it is stored.
     ///
@@ -113,7 +148,8 @@ pub trait Store: Send + Sync + 'static {
     fn mark(&self) -> Result<(), StoreError>;
 }
 
-/// Every document as of one commit. Holds back pruning until dropped.
+/// Every document and every row as of one commit. Until dropped it holds back pruning, and what rows were before
+/// they were changed stays in memory.
 pub trait Snapshot {
     /// Returns the commit that this shows.
     fn commit(&self) -> CommitNumber;
@@ -129,6 +165,13 @@ pub trait Snapshot {
     /// # Errors
     /// As [`Store::read`].
     fn read(&self, name: &DocumentName) -> Result<Option<Stored>, StoreError>;
+
+    /// Lists rows by key, those after `after`, at most `limit`; fewer mean that there are no more. They are those
+    /// of when the snapshot was taken: with all that came with [`Snapshot::commit`], with nothing of a later one.
+    ///
+    /// # Errors
+    /// As the storage engine fails; what is wrong with one row stands in its place.
+    fn rows(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<CheckedRow>, StoreError>;
 }
 
 /// What `inspect` shows of a document.

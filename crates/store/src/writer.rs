@@ -18,18 +18,26 @@ use syncline_document::record::{Checkpoint, Entry, Sequence, Stored};
 use syncline_protocol::names::DocumentName;
 
 use crate::{
-    codec::Prepared, engine::panic_text, error::StoreError, pace::Pace, pool::Pool, stats::WriterStats,
-    store::Store,
+    codec::Prepared,
+    engine::panic_text,
+    error::StoreError,
+    jobs::{Job, perform},
+    pace::Pace,
+    pool::Pool,
+    rows::check_row,
+    stats::WriterStats,
+    store::{Row, Store},
+    work::Work,
 };
 
 /// How the commit thread works. The default suits a server on one machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WriterOptions {
-    /// Entries in the queue above which [`Writer::has_room`] is false.
+    /// Entries and rows in the queue above which [`Writer::has_room`] is false.
     pub queue_entries: usize,
     /// Bytes in the queue above which [`Writer::has_room`] is false.
     pub queue_bytes: usize,
-    /// Bytes above which what is queued is split into several commits.
+    /// Bytes above which what is queued is split into several commits; what came together is not.
     pub commit_bytes: usize,
     /// Shortest time from the beginning of one commit to that of the next.
     pub pace_us: u64,
@@ -61,7 +69,8 @@ impl Default for WriterOptions {
 pub struct CommitReport<T> {
     /// `Ok`: every entry of this report survives power loss. `Err`: none may be acked, nor any later one.
     pub result: Result<(), StoreError>,
-    /// The tags of the entries, in the order of their appends, with their sequences.
+    /// The tags of the entries, in the order of their appends, with their sequences. None where the commit was of
+    /// rows alone.
     pub tags: Vec<(T, Sequence)>,
 }
 
@@ -70,7 +79,9 @@ pub struct CommitReport<T> {
 pub struct QueueDepth {
     /// Entries.
     pub entries: usize,
-    /// Their bytes.
+    /// Rows.
+    pub rows: usize,
+    /// The bytes of both.
     pub bytes: usize,
 }
 
@@ -81,6 +92,8 @@ pub type CheckpointReply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// Takes the outcome of a [`Writer::prune`]: the steps that were taken.
 pub type PruneReply = Box<dyn FnOnce(Result<usize, StoreError>) + Send>;
+/// Takes the outcome of a [`Writer::put_rows`].
+pub type RowsReply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// The one way into a store while the server runs: its own thread commits in groups.
 pub struct Writer<T> {
@@ -102,22 +115,6 @@ struct Queue<T> {
     on_room: Vec<Box<dyn FnOnce() + Send>>,
     rest: Rest,
     closed: bool,
-}
-
-/// What the thread takes out of the queue in one go.
-struct Work<T> {
-    entries: Vec<Entry>,
-    tags: Vec<T>,
-    bytes: usize,
-    oldest: Option<Instant>,
-    jobs: Vec<Job>,
-}
-
-enum Job {
-    Load(DocumentName, LoadReply),
-    Checkpoint(DocumentName, Prepared, CheckpointReply),
-    Side(DocumentName, Bytes),
-    Prune(usize, PruneReply),
 }
 
 /// What the thread does while it is not working: an appender wakes it only where it has to.
@@ -163,14 +160,36 @@ impl<T: Send + 'static> Writer<T> {
     /// stops reading from its peers where there is none.
     pub fn append(&self, entry: Entry, tag: T) {
         let mut queue = self.shared.queue.lock();
-        queue.work.bytes += entry.bytes.len();
-        queue.work.entries.push(entry);
-        queue.work.tags.push(tag);
-        if queue.work.oldest.is_none() {
-            queue.work.oldest = Some(Instant::now());
-        }
+        queue.work.push(entry, tag);
         let urgent = !self.shared.fits(&queue.work);
         self.shared.wake(&mut queue, urgent);
+    }
+
+    /// Queues entries and rows for one commit, whatever its size: after a crash all of them are there or none.
+    /// The entries are reported as those of [`Writer::append`] are; room is to be looked for first as there.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`] where a row is not of the size that is taken, [`StoreError::Closed`] after
+    /// [`Writer::shutdown`]: nothing was queued.
+    pub fn append_together(
+        &self,
+        entries: impl IntoIterator<Item = (Entry, T)>,
+        rows: Vec<Row>,
+    ) -> Result<(), StoreError> {
+        let entries: Vec<_> = entries.into_iter().collect();
+        if entries.is_empty() && rows.is_empty() {
+            return Ok(());
+        }
+        self.shared.push_bundle(entries, rows, None).map_err(|(error, _)| error)
+    }
+
+    /// Writes rows, durable once the reply says `Ok`: in one commit, not before what was queued before them and
+    /// not after what is queued later. The reply runs on the commit thread; where a row is not of the size that is
+    /// taken, here and at once.
+    pub fn put_rows(&self, rows: Vec<Row>, reply: RowsReply) {
+        if let Err((error, Some(reply))) = self.shared.push_bundle(Vec::new(), rows, Some(reply)) {
+            reply(Err(error));
+        }
     }
 
     /// Reads a document once all entries appended before are durable. The reply runs on a helper thread; commits
@@ -203,10 +222,10 @@ impl<T: Send + 'static> Writer<T> {
     /// Returns what waits to be committed.
     pub fn queued(&self) -> QueueDepth {
         let queue = self.shared.queue.lock();
-        QueueDepth { entries: queue.work.entries.len(), bytes: queue.work.bytes }
+        QueueDepth { entries: queue.work.entries.len(), rows: queue.work.rows, bytes: queue.work.bytes }
     }
 
-    /// Returns how long the oldest queued entry has been waiting, in milliseconds; 0 if none is.
+    /// Returns how long the oldest queued entry or row has been waiting, in milliseconds; 0 if none is.
     pub fn oldest_queued_ms(&self) -> u64 {
         let oldest = self.shared.queue.lock().work.oldest;
         oldest.map_or(0, |oldest| micros(oldest.elapsed()) / 1_000)
@@ -281,15 +300,29 @@ impl<T> Drop for Writer<T> {
     }
 }
 
-impl<T> Default for Work<T> {
-    fn default() -> Self {
-        Self { entries: Vec::new(), tags: Vec::new(), bytes: 0, oldest: None, jobs: Vec::new() }
-    }
-}
-
 impl<T> Shared<T> {
     fn fits(&self, work: &Work<T>) -> bool {
-        work.entries.len() <= self.options.queue_entries && work.bytes <= self.options.queue_bytes
+        work.items() <= self.options.queue_entries && work.bytes <= self.options.queue_bytes
+    }
+
+    /// Checks before it queues: one row that the store refuses would fail the commit of all that is queued.
+    fn push_bundle(
+        &self,
+        entries: Vec<(Entry, T)>,
+        rows: Vec<Row>,
+        reply: Option<RowsReply>,
+    ) -> Result<(), (StoreError, Option<RowsReply>)> {
+        if let Err(error) = rows.iter().try_for_each(check_row) {
+            return Err((error, reply));
+        }
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return Err((StoreError::Closed, reply));
+        }
+        queue.work.push_bundle(entries, rows, reply);
+        let urgent = !self.fits(&queue.work);
+        self.wake(&mut queue, urgent);
+        Ok(())
     }
 
     fn push(&self, job: Job, urgent: bool) {
@@ -318,8 +351,7 @@ impl<T> Shared<T> {
             let urgent = queue.closed
                 || !self.fits(&queue.work)
                 || queue.work.jobs.iter().any(|job| matches!(job, Job::Load(..)));
-            let empty = queue.work.entries.is_empty() && queue.work.jobs.is_empty();
-            if empty {
+            if queue.work.is_empty() {
                 if queue.closed {
                     return None;
                 }
@@ -340,7 +372,7 @@ impl<T> Shared<T> {
         for call in waiting {
             call();
         }
-        pace.begin(Instant::now(), work.entries.len());
+        pace.begin(Instant::now(), work.items());
         Some(work)
     }
 
@@ -352,57 +384,60 @@ impl<T> Shared<T> {
             if let Err(error) = self.commit(&mut work, &mut on_commit) {
                 outcome = Err(error);
             }
-            self.perform(pool, work.jobs.drain(..));
-            work.bytes = 0;
-            work.oldest = None;
+            perform(work.jobs.drain(..), &self.store, pool, &self.stats);
+            work.clear();
             recycled = work;
         }
         outcome
     }
 
-    /// Commits the entries, in pieces of bounded size, each reported as soon as it is durable.
+    /// Commits entries and rows, in pieces of bounded size, each reported as soon as it is durable.
     fn commit(
         &self,
         work: &mut Work<T>,
         on_commit: &mut impl FnMut(CommitReport<T>),
     ) -> Result<(), StoreError> {
         let mut outcome = Ok(());
-        let mut tags = work.tags.drain(..);
-        let mut rest = &work.entries[..];
-        while !rest.is_empty() {
-            let (piece, later) = rest.split_at(piece_length(rest, self.options.commit_bytes));
-            rest = later;
-            let result = self.commit_piece(piece);
+        let (mut entry, mut bundle) = (0, 0);
+        let mut room_for_tags = std::mem::take(&mut work.tags);
+        let mut tags = room_for_tags.drain(..);
+        while (entry, bundle) != (work.entries.len(), work.bundles.len()) {
+            let (entries_end, bundles_end) = work.piece_end(entry, bundle, self.options.commit_bytes);
+            let (mut rows, mut replies) = (Vec::new(), Vec::new());
+            for bundle in &mut work.bundles[bundle..bundles_end] {
+                rows.append(&mut bundle.rows);
+                replies.extend(bundle.reply.take());
+            }
+            let piece = &work.entries[entry..entries_end];
+            let result = self.commit_piece(piece, &rows);
             if let Err(error) = &result {
                 outcome = Err(error.clone());
             }
-            let tags = tags
-                .by_ref()
-                .take(piece.len())
-                .zip(piece)
-                .map(|(tag, entry)| (tag, entry.sequence))
-                .collect();
-            let report = CommitReport { result, tags };
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_commit(report))) {
-                let text = panic_text(&*panic);
-                tracing::error!(event = "commit_callback_panicked", text);
+            let tags = tags.by_ref().take(piece.len()).zip(piece);
+            let tags = tags.map(|(tag, entry)| (tag, entry.sequence)).collect();
+            let report = CommitReport { result: result.clone(), tags };
+            contain("commit_callback_panicked", || on_commit(report));
+            for reply in replies {
+                contain("rows_reply_panicked", || reply(result.clone()));
             }
+            (entry, bundle) = (entries_end, bundles_end);
         }
         drop(tags);
-        work.entries.clear();
+        work.tags = room_for_tags;
         outcome
     }
 
-    fn commit_piece(&self, piece: &[Entry]) -> Result<(), StoreError> {
+    fn commit_piece(&self, piece: &[Entry], rows: &[Row]) -> Result<(), StoreError> {
         if self.stats.failed.load(Relaxed) {
-            // An entry after one that was lost must not become durable: it may build on it.
+            // What comes after something that was lost must not become durable: it may build on it.
             let reason = self.store.poisoned().unwrap_or_else(|| "an earlier commit failed".into());
             return Err(StoreError::Poisoned(reason));
         }
         let began = Instant::now();
-        let result = catch_unwind(AssertUnwindSafe(|| self.store.commit(piece))).unwrap_or_else(|panic| {
-            Err(StoreError::Io(format!("the store panicked: {}", panic_text(&*panic))))
-        });
+        let result =
+            catch_unwind(AssertUnwindSafe(|| self.store.commit(piece, rows))).unwrap_or_else(|panic| {
+                Err(StoreError::Io(format!("the store panicked: {}", panic_text(&*panic))))
+            });
         match &result {
             Ok(()) => {
                 let bytes = piece.iter().map(|entry| entry.bytes.len()).sum();
@@ -415,66 +450,14 @@ impl<T> Shared<T> {
         }
         result
     }
+}
 
-    /// Does what was queued beside entries, all of which are durable by now.
-    fn perform(&self, pool: &Pool, jobs: impl Iterator<Item = Job>) {
-        let mut checkpoints = Vec::new();
-        let mut replies = Vec::new();
-        for job in jobs {
-            match job {
-                Job::Load(name, reply) => {
-                    let store = self.store.clone();
-                    pool.run(Box::new(move || reply(read_contained(&*store, &name))));
-                }
-                Job::Checkpoint(name, prepared, reply) => {
-                    checkpoints.push((name, prepared));
-                    replies.push(reply);
-                }
-                Job::Side(name, side) => {
-                    if let Err(error) = self.store.put_side(&name, side) {
-                        tracing::warn!(event = "side_record_lost", document = %name, %error);
-                    }
-                }
-                Job::Prune(steps, reply) => reply(self.store.prune(steps)),
-            }
-        }
-        if checkpoints.is_empty() {
-            return;
-        }
-        let results = self.store.write_checkpoints(&checkpoints);
-        self.stats
-            .checkpoints
-            .fetch_add(results.iter().filter(|result| result.is_ok()).count() as u64, Relaxed);
-        for (reply, result) in replies.into_iter().zip(results) {
-            reply(result);
-        }
+/// Runs what others want to have called; a panic in it is theirs.
+fn contain(event: &'static str, call: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
+        let text = panic_text(&*panic);
+        tracing::error!(event, text);
     }
-}
-
-impl Job {
-    fn refuse(self, error: &StoreError) {
-        match self {
-            Self::Load(_, reply) => reply(Err(error.clone())),
-            Self::Checkpoint(_, _, reply) => reply(Err(error.clone())),
-            Self::Prune(_, reply) => reply(Err(error.clone())),
-            Self::Side(..) => {}
-        }
-    }
-}
-
-fn read_contained(store: &dyn Store, name: &DocumentName) -> Result<Option<Stored>, StoreError> {
-    catch_unwind(AssertUnwindSafe(|| store.read(name)))
-        .unwrap_or_else(|panic| Err(StoreError::Io(format!("reading panicked: {}", panic_text(&*panic)))))
-}
-
-/// Returns how many of the entries go into one commit: at least one.
-fn piece_length(entries: &[Entry], bytes: usize) -> usize {
-    let mut sum = 0;
-    let fitting = entries.iter().take_while(|entry| {
-        sum += entry.bytes.len();
-        sum <= bytes
-    });
-    fitting.count().max(1)
 }
 
 /// Returns a duration in whole microseconds.

@@ -57,21 +57,21 @@ impl Session {
         if !self.ready(now_ms, fx) {
             return Err(Task::Answer { peer: id, state_vector });
         }
-        let Some(mut replica) = self.live() else { return Ok(()) };
-        self.note_state_vector(id, &replica, &state_vector, now_ms, fx);
+        let Some(mut live) = self.live() else { return Ok(()) };
+        self.note_state_vector(id, &live.replica, &state_vector, now_ms, fx);
         if self.size > self.settings.heavy_document_bytes {
             let task = Task::Answer { peer: id, state_vector: state_vector.clone() };
-            self.work(Some(replica), Work::Diff { state_vector }, Some(task), now_ms, fx);
+            self.work(Some(live), Work::Diff { state_vector }, Some(task), now_ms, fx);
             return Ok(());
         }
-        match replica.diff(&state_vector) {
+        match live.replica.diff(&state_vector) {
             Ok(diff) => {
-                self.body = Body::Live(replica);
+                self.body = Body::Live(live);
                 self.send_pair(id, &diff, now_ms, fx);
             }
             Err(broken) => {
                 self.body = Body::Failed { reason: broken.to_string(), at_ms: now_ms };
-                self.turn_away(&Task::Answer { peer: id, state_vector }, &broken.to_string(), now_ms, fx);
+                self.turn_away(Task::Answer { peer: id, state_vector }, &broken.to_string(), now_ms, fx);
             }
         }
         Ok(())
@@ -121,7 +121,7 @@ impl Session {
     /// gets every update. Where it may not see all of that yet, they are held back until it may.
     pub(crate) fn send_pair(&mut self, id: PeerId, diff: &[u8], now_ms: u64, fx: &mut Vec<Effect>) {
         let state_vector = match &self.body {
-            Body::Live(replica) => replica.state_vector(),
+            Body::Live(live) => live.replica.state_vector(),
             Body::Resting(stored) => {
                 stored.checkpoint.as_ref().map_or(Bytes::from_static(NOTHING), |c| c.state_vector.clone())
             }

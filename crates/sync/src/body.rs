@@ -3,12 +3,13 @@
 
 use bytes::Bytes;
 use syncline_document::{
-    Absorbed, Applied, Broken, LoadError, Replica, fold,
+    Absorbed, Applied, Broken, Judgement, Replica, fold,
     record::{Checkpoint, Entry, Stored},
+    schema::Kind,
 };
 use syncline_protocol::{known::Verdict, limits::Limits, update::Refusal};
 
-use crate::tasks::Task;
+use crate::{live::Live, tasks::Task};
 
 /// Where the document is.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub(crate) enum Body {
     /// Read, but not built: enough to answer a device that has nothing.
     Resting(Box<Stored>),
     /// In memory.
-    Live(Box<Replica>),
+    Live(Box<Live>),
     /// On the pool, with the task that took it there.
     Away(Option<Task>),
     /// It could not be loaded: refused, never shown empty.
@@ -30,14 +31,15 @@ pub(crate) enum Body {
 /// A piece of work on a document that is too long for the task that reads a socket. It owns the document.
 #[derive(Debug)]
 pub struct Job {
-    pub(crate) replica: Option<Box<Replica>>,
+    pub(crate) live: Option<Box<Live>>,
     pub(crate) work: Work,
     pub(crate) limits: Limits,
+    pub(crate) now_ms: u64,
 }
 
 #[derive(Debug)]
 pub(crate) enum Work {
-    Build(Box<Stored>),
+    Build { kind: Kind, server_client: u64, stored: Box<Stored> },
     Absorb { update: Bytes, cut: bool },
     Holds { update: Bytes },
     Diff { state_vector: Bytes },
@@ -48,7 +50,7 @@ pub(crate) enum Work {
 #[derive(Debug)]
 pub struct Done {
     /// `None` where yrs failed.
-    pub(crate) replica: Option<Box<Replica>>,
+    pub(crate) live: Option<Box<Live>>,
     pub(crate) outcome: Outcome,
 }
 
@@ -70,6 +72,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Took {
     /// What was applied, as it is to be journalled and relayed.
     pub(crate) applied: Option<(Bytes, Applied)>,
+    /// What the judge made of that.
+    pub(crate) judgement: Option<Box<Judgement>>,
     /// What waits for missing blocks.
     pub(crate) rest: Option<Bytes>,
 }
@@ -78,53 +82,58 @@ impl Job {
     /// Does the work. Takes as long as it takes; run it where blocking is allowed, on a thread with a stack of
     /// 16 MiB.
     pub fn run(self) -> Done {
-        let limits = self.limits;
-        if let Work::Build(stored) = self.work {
-            return match build(&stored) {
-                Ok(replica) => Done { replica: Some(Box::new(replica)), outcome: Outcome::Built },
-                Err(error) => Done { replica: None, outcome: Outcome::NotBuilt(error.to_string()) },
+        let (limits, now_ms) = (self.limits, self.now_ms);
+        if let Work::Build { kind, server_client, stored } = self.work {
+            return match Live::load(&kind, server_client, &stored) {
+                Ok(live) => Done { live: Some(Box::new(live)), outcome: Outcome::Built },
+                Err(error) => Done { live: None, outcome: Outcome::NotBuilt(error.to_string()) },
             };
         }
-        let Some(mut replica) = self.replica else {
-            return Done { replica: None, outcome: Outcome::Broken(Broken("no document".to_owned())) };
+        let Some(mut live) = self.live else {
+            return Done { live: None, outcome: Outcome::Broken(Broken("no document".to_owned())) };
         };
         let outcome = match self.work {
-            Work::Absorb { update, cut } => absorb(&mut replica, &update, cut, &limits),
-            Work::Holds { update } => holds(&mut replica, &update, &limits),
+            Work::Absorb { update, cut } => absorb(&mut live, &update, cut, &limits, now_ms),
+            Work::Holds { update } => holds(&mut live.replica, &update, &limits),
             Work::Diff { state_vector } => {
-                replica.diff(&state_vector).map_or_else(Outcome::Broken, Outcome::Diff)
+                live.replica.diff(&state_vector).map_or_else(Outcome::Broken, Outcome::Diff)
             }
-            Work::Checkpoint { pending, sequence } => checkpoint(&mut replica, pending, sequence),
-            Work::Build(_) => Outcome::Built,
+            Work::Checkpoint { pending, sequence } => checkpoint(&mut live.replica, pending, sequence),
+            Work::Build { .. } => Outcome::Built,
         };
-        let replica = if matches!(outcome, Outcome::Broken(_)) { None } else { Some(replica) };
-        Done { replica, outcome }
+        let live = if matches!(outcome, Outcome::Broken(_)) { None } else { Some(live) };
+        Done { live, outcome }
     }
 }
 
-/// Builds a document from what is stored.
-pub(crate) fn build(stored: &Stored) -> Result<Replica, LoadError> {
-    Replica::load(fold::parts(stored))
+impl Took {
+    /// Nothing was applied; this waits, if anything does.
+    pub(crate) fn only(rest: Option<Bytes>) -> Self {
+        Self { applied: None, judgement: None, rest }
+    }
+}
+
+/// Judges what was applied just now.
+fn took(live: &mut Live, update: Bytes, applied: Applied, rest: Option<Bytes>, now_ms: u64) -> Outcome {
+    let judgement = if applied.novel { live.judge(now_ms) } else { Ok(None) };
+    match judgement {
+        Ok(judgement) => Outcome::Took(Took { applied: Some((update, applied)), judgement, rest }),
+        Err(broken) => Outcome::Broken(broken),
+    }
 }
 
 /// Applies an update. Where it has gaps: with `cut` its closed part is applied, else nothing is.
-pub(crate) fn absorb(replica: &mut Replica, update: &Bytes, cut: bool, limits: &Limits) -> Outcome {
-    match replica.absorb(update, limits) {
-        Absorbed::Applied(applied) => {
-            Outcome::Took(Took { applied: Some((update.clone(), applied)), rest: None })
-        }
+pub(crate) fn absorb(live: &mut Live, update: &Bytes, cut: bool, limits: &Limits, now_ms: u64) -> Outcome {
+    match live.replica.absorb(update, limits) {
+        Absorbed::Applied(applied) => took(live, update.clone(), applied, None, now_ms),
         Absorbed::Refused(refusal) => Outcome::Refused(refusal),
         Absorbed::Broken(broken) => Outcome::Broken(broken),
-        Absorbed::Gap { .. } if !cut => Outcome::Took(Took { applied: None, rest: Some(update.clone()) }),
-        Absorbed::Gap { closed: None, rest } => Outcome::Took(Took { applied: None, rest: Some(rest) }),
-        Absorbed::Gap { closed: Some(closed), rest } => match replica.absorb(&closed, limits) {
-            Absorbed::Applied(applied) => {
-                Outcome::Took(Took { applied: Some((closed, applied)), rest: Some(rest) })
-            }
+        Absorbed::Gap { .. } if !cut => Outcome::Took(Took::only(Some(update.clone()))),
+        Absorbed::Gap { closed: None, rest } => Outcome::Took(Took::only(Some(rest))),
+        Absorbed::Gap { closed: Some(closed), rest } => match live.replica.absorb(&closed, limits) {
+            Absorbed::Applied(applied) => took(live, closed, applied, Some(rest), now_ms),
             // The checker's own cut must pass the checker; where it does not, all of it waits.
-            Absorbed::Gap { .. } | Absorbed::Refused(_) => {
-                Outcome::Took(Took { applied: None, rest: Some(update.clone()) })
-            }
+            Absorbed::Gap { .. } | Absorbed::Refused(_) => Outcome::Took(Took::only(Some(update.clone()))),
             Absorbed::Broken(broken) => Outcome::Broken(broken),
         },
     }
@@ -132,18 +141,19 @@ pub(crate) fn absorb(replica: &mut Replica, update: &Bytes, cut: bool, limits: &
 
 /// As [`absorb`], judging the common update once. `None` where its work is over the bound: nothing was applied.
 pub(crate) fn absorb_light(
-    replica: &mut Replica,
+    live: &mut Live,
     update: &Bytes,
     cut: bool,
     limits: &Limits,
     heavy_work: u64,
+    now_ms: u64,
 ) -> Option<Outcome> {
-    match replica.judge(update, limits) {
+    match live.replica.judge(update, limits) {
         Err(refusal) => Some(Outcome::Refused(refusal)),
-        Ok(Verdict::Gap(_)) => Some(absorb(replica, update, cut, limits)),
+        Ok(Verdict::Gap(_)) => Some(absorb(live, update, cut, limits, now_ms)),
         Ok(Verdict::Whole(checked)) if checked.work > heavy_work => None,
-        Ok(Verdict::Whole(checked)) => Some(match replica.apply(&checked, update) {
-            Ok(applied) => Outcome::Took(Took { applied: Some((update.clone(), applied)), rest: None }),
+        Ok(Verdict::Whole(checked)) => Some(match live.replica.apply(&checked, update) {
+            Ok(applied) => took(live, update.clone(), applied, None, now_ms),
             Err(broken) => Outcome::Broken(broken),
         }),
     }

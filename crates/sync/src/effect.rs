@@ -1,7 +1,10 @@
 //! What a session asks its owner to do, in order.
 
 use bytes::Bytes;
-use syncline_document::record::{Checkpoint, Entry};
+use syncline_document::{
+    Judgement,
+    record::{Checkpoint, Entry, Origin},
+};
 
 use crate::Job;
 
@@ -34,6 +37,15 @@ pub enum Effect {
     },
     /// Puts an entry into the journal's queue. [`crate::Session::durable`] is called once it is on disk.
     Append(Entry),
+    /// As [`Effect::Append`], with what the judge wrote after it: **both are committed together or not at all**.
+    AppendJudged {
+        /// What was judged.
+        entry: Entry,
+        /// What the server wrote, if anything.
+        judged: Option<Entry>,
+        /// What the judge found; its owner's tables follow in the same commit.
+        verdict: Box<Verdict>,
+    },
     /// Writes a checkpoint, through the journal's queue.
     Checkpoint(Checkpoint),
     /// Writes the side record, through the journal's queue; nothing waits for it.
@@ -48,11 +60,21 @@ pub enum Effect {
     Accepted(usize),
     /// A server edit became durable and was broadcast: who asked for it may be answered.
     EditSaved(Edit),
-    /// A server edit was refused.
-    EditRefused(Edit, String),
+    /// A server edit was refused: the stable code of the reason, and its words.
+    EditRefused(Edit, &'static str, String),
 }
 
-/// Names one server edit until it is durable; chosen by the caller of [`crate::Session::edit`].
+/// What the judge found, for the server's own tables, the audit and the change feed.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Who wrote what was judged.
+    pub origin: Origin,
+    /// The judge's word.
+    pub judgement: Judgement,
+}
+
+/// Names one server edit until it is durable; chosen by the caller of [`crate::Session::edit`] and
+/// [`crate::Session::compose`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Edit(pub u64);
 
@@ -63,6 +85,8 @@ pub enum Ending {
     Malformed(String),
     /// A bound was met that time mends.
     TryLater(String),
+    /// The peer does what it may not do.
+    Forbidden(String),
     /// The peer must sync again from the start.
     Resync(&'static str),
 }

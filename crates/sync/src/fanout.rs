@@ -108,7 +108,7 @@ impl Session {
         fx.push(Effect::Refused(code));
         self.devices.refuse();
         if let Source::Edit(edit, _) = &take.source {
-            return fx.push(Effect::EditRefused(*edit, reason.to_owned()));
+            return fx.push(Effect::EditRefused(*edit, code, reason.to_owned()));
         }
         let Some(id) = take.source.peer() else { return };
         self.refuse_peer(id, code, reason, fx);

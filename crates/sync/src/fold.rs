@@ -50,18 +50,18 @@ impl Session {
 
     /// Encodes a checkpoint as of the newest applied sequence.
     pub(crate) fn fold(&mut self, now_ms: u64, fx: &mut Vec<Effect>) {
-        let Body::Live(mut replica) = std::mem::replace(&mut self.body, Body::Cold) else { return };
+        let Body::Live(mut live) = std::mem::replace(&mut self.body, Body::Cold) else { return };
         let (pending, sequence) = (self.pending.clone(), self.applied);
         if self.size > self.settings.heavy_document_bytes {
-            return self.work(Some(replica), Work::Checkpoint { pending, sequence }, None, now_ms, fx);
+            return self.work(Some(live), Work::Checkpoint { pending, sequence }, None, now_ms, fx);
         }
-        match body::checkpoint(&mut replica, pending, sequence) {
+        match body::checkpoint(&mut live.replica, pending, sequence) {
             Outcome::Checkpoint(checkpoint) => {
-                self.body = Body::Live(replica);
+                self.body = Body::Live(live);
                 self.offer_checkpoint(checkpoint, fx);
             }
             Outcome::Broken(broken) => self.body = Body::Failed { reason: broken.to_string(), at_ms: now_ms },
-            _ => self.body = Body::Live(replica),
+            _ => self.body = Body::Live(live),
         }
     }
 

@@ -20,10 +20,12 @@
 mod acks;
 mod answer;
 mod body;
+mod compose;
 mod devices;
 mod effect;
 mod fanout;
 mod fold;
+mod live;
 mod peer;
 mod presence;
 mod release;
@@ -37,7 +39,8 @@ mod trouble;
 
 pub use body::{Done, Job};
 pub use devices::Device;
-pub use effect::{Edit, Effect, Ending, PeerId};
+pub use effect::{Edit, Effect, Ending, PeerId, Verdict};
+pub use live::{Deliver, Draft, Looking, Writing};
 pub use peer::{Access, Join};
 pub use session::Session;
 pub use settings::Settings;

@@ -112,6 +112,8 @@ pub(crate) struct Peer {
     pub(crate) shown: Option<StateVector>,
     /// What its newest SyncStep1 showed it to hold beyond the document, until its SyncStep2 comes.
     pub(crate) offer: Option<Offer>,
+    /// Updates of it that had to be healed.
+    pub(crate) healed: u32,
     step1_left: u32,
     step1_at_ms: u64,
 }
@@ -138,6 +140,7 @@ impl Peer {
             ended: false,
             shown: None,
             offer: None,
+            healed: 0,
             step1_left: settings.step1_burst,
             step1_at_ms: now_ms,
         }
@@ -180,7 +183,8 @@ impl Peer {
     /// Parks an update that has a gap.
     pub(crate) fn park(&mut self, update: Bytes) {
         self.parked_bytes += charge(&update);
-        self.parked.push_back(update);
+        // A copy: the frame it came in may hold a share of the memory for large messages.
+        self.parked.push_back(Bytes::copy_from_slice(&update));
     }
 
     /// Takes everything that is parked.

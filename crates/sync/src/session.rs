@@ -10,6 +10,7 @@ use bytes::Bytes;
 use syncline_document::{
     fold,
     record::{Checkpoint, Entry, EntryKind, Origin, Sequence, Stored},
+    schema::Kind,
 };
 use syncline_protocol::{
     awareness,
@@ -23,9 +24,10 @@ use crate::{
     answer::Deferred,
     body::{Body, Done, Outcome},
     devices::Devices,
+    live::{Looking, Writing},
     peer::Peer,
     presence::Presence,
-    tasks::{Source, Task},
+    tasks::{Compose, Look, Reading, Source, Task},
     too_big::TooBig,
 };
 
@@ -38,23 +40,30 @@ const COUNT_BYTES: usize = 8;
 #[derive(Debug)]
 pub(crate) struct HeldEdit {
     pub(crate) sequence: Sequence,
-    pub(crate) edit: Edit,
+    /// Who waits for it; nobody for what the judge wrote.
+    pub(crate) edit: Option<Edit>,
     /// What to broadcast; empty where it brought nothing new.
     pub(crate) update: Bytes,
 }
 
-/// A device whose update failed inside apply: refused for a while, on whatever connection.
-#[derive(Debug)]
+/// A device that is remembered for what it did, on whatever connection: its update failed inside apply, or had to be
+/// healed.
+#[derive(Debug, Clone)]
 pub(crate) struct Culprit {
     pub(crate) user: Option<Arc<str>>,
     pub(crate) device: Option<Arc<str>>,
     pub(crate) until_ms: u64,
+    /// What it is told.
+    pub(crate) reason: &'static str,
 }
 
 /// One open document and its connections.
 #[derive(Debug)]
 pub struct Session {
     pub(crate) name: DocumentName,
+    pub(crate) kind: Kind,
+    /// The client id under which the server writes.
+    pub(crate) server_client: u64,
     pub(crate) settings: Arc<Settings>,
     pub(crate) body: Body,
     pub(crate) peers: Vec<Option<Peer>>,
@@ -76,12 +85,16 @@ pub struct Session {
     pub(crate) pending_due: bool,
     pub(crate) edits: VecDeque<HeldEdit>,
     pub(crate) deferred: Vec<Deferred>,
+    /// Outcomes of reads, until what they show is durable.
+    pub(crate) looks: VecDeque<(Sequence, Reading)>,
     pub(crate) store_failure: Option<Arc<str>>,
     /// The document on the pool holds what was not saved and never will be: it is dropped when it comes back.
     pub(crate) forsaken: bool,
     /// Hashes of updates that failed inside apply.
     pub(crate) poisonous: HashSet<u64>,
     pub(crate) culprits: Vec<Culprit>,
+    /// Devices whose writing had to be healed, and how often.
+    pub(crate) healed: Vec<(Culprit, u32)>,
     pub(crate) too_big: Vec<TooBig>,
     /// The document at rest, estimated, in bytes.
     pub(crate) size: usize,
@@ -101,10 +114,13 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens a document; it is loaded when it is first needed.
-    pub fn new(name: DocumentName, settings: Arc<Settings>, now_ms: u64) -> Self {
+    /// Opens a document; it is loaded when it is first needed. `server_client` is the Yjs client id under which the server
+    /// writes into it: stored for ever, never another's.
+    pub fn new(name: DocumentName, server_client: u64, settings: Arc<Settings>, now_ms: u64) -> Self {
         Self {
+            kind: Kind::of(&name),
             name,
+            server_client,
             settings,
             body: Body::Cold,
             peers: Vec::new(),
@@ -121,10 +137,12 @@ impl Session {
             pending_due: false,
             edits: VecDeque::new(),
             deferred: Vec::new(),
+            looks: VecDeque::new(),
             store_failure: None,
             forsaken: false,
             poisonous: HashSet::new(),
             culprits: Vec::new(),
+            healed: Vec::new(),
             too_big: Vec::new(),
             size: 0,
             unfolded: (0, 0),
@@ -142,7 +160,7 @@ impl Session {
     /// Opens the document anew after a panic in this session, without its connections. Their names are not given
     /// out again.
     pub fn successor(&self, now_ms: u64) -> Self {
-        let mut next = Self::new(self.name.clone(), self.settings.clone(), now_ms);
+        let mut next = Self::new(self.name.clone(), self.server_client, self.settings.clone(), now_ms);
         next.generation = self.generation;
         next
     }
@@ -269,6 +287,26 @@ impl Session {
         self.submit(Task::take(Source::Edit(edit, origin), update, None), now_ms, fx);
     }
 
+    /// Has something written under the server's client id, once the document is there. What comes of it is broadcast, and
+    /// [`Effect::EditSaved`] is given out, once it is durable.
+    pub fn compose(
+        &mut self,
+        edit: Edit,
+        origin: Origin,
+        writing: Writing,
+        now_ms: u64,
+        fx: &mut Vec<Effect>,
+    ) {
+        self.used_ms = now_ms;
+        self.submit(Task::Compose(Box::new(Compose { edit, origin, writing })), now_ms, fx);
+    }
+
+    /// Has the document read, once it is there.
+    pub fn look(&mut self, looking: Looking, now_ms: u64, fx: &mut Vec<Effect>) {
+        self.used_ms = now_ms;
+        self.submit(Task::Look(Look(looking)), now_ms, fx);
+    }
+
     /// Takes the answer to [`Effect::Load`].
     ///
     /// `Err` refuses the document with that reason; it is never shown empty.
@@ -314,8 +352,8 @@ impl Session {
         if std::mem::take(&mut self.forsaken) {
             return self.forsake(task.as_ref(), now_ms, fx);
         }
-        self.body = match done.replica {
-            Some(replica) => Body::Live(replica),
+        self.body = match done.live {
+            Some(live) => Body::Live(live),
             None => Body::Cold,
         };
         match (done.outcome, task) {
@@ -327,7 +365,7 @@ impl Session {
             (Outcome::Broken(broken), task) => {
                 self.body = Body::Failed { reason: broken.to_string(), at_ms: now_ms };
                 if let Some(task) = task {
-                    self.turn_away(&task, &broken.to_string(), now_ms, fx);
+                    self.turn_away(task, &broken.to_string(), now_ms, fx);
                 }
             }
             (Outcome::Diff(_) | Outcome::Took(_) | Outcome::Held(_) | Outcome::Refused(_), _) => {}
@@ -347,7 +385,13 @@ impl Session {
             if !held.update.is_empty() {
                 self.broadcast(&held.update, held.sequence, None, None, fx);
             }
-            fx.push(Effect::EditSaved(held.edit));
+            if let Some(edit) = held.edit {
+                fx.push(Effect::EditSaved(edit));
+            }
+        }
+        while self.looks.front().is_some_and(|(due, _)| *due <= sequence) {
+            let Some((_, reading)) = self.looks.pop_front() else { break };
+            (reading.0)();
         }
         self.release(fx);
         if self.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.sequence <= sequence)
@@ -375,6 +419,7 @@ impl Session {
             && self.waiting.is_empty()
             && self.edits.is_empty()
             && self.deferred.is_empty()
+            && self.looks.is_empty()
             && !matches!(self.body, Body::Away(Some(_)))
             && self.peers.iter().flatten().all(|peer| peer.acks.is_clear() && peer.parked.is_empty())
     }

@@ -37,6 +37,8 @@ pub struct Settings {
     pub hidden_every_ms: u64,
     /// A device whose update failed inside apply stays refused for this long.
     pub culprit_ms: u64,
+    /// A device whose writing had to be healed this often is closed, and stays so for `culprit_ms`.
+    pub heals: u32,
     /// A SyncStep2 that was over the message limit is not asked for again in this time.
     pub too_big_ms: u64,
     /// A document that could not be loaded is tried again after this long.
@@ -68,6 +70,7 @@ impl Default for Settings {
             side_every_ms: 5_000,
             hidden_every_ms: 1_000,
             culprit_ms: 600_000,
+            heals: 20,
             too_big_ms: 600_000,
             reload_after_ms: 10_000,
             step1_burst: 20,

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use syncline_document::{
-    Applied, Broken,
+    Applied, Broken, Judgement, Rule,
     record::{Entry, EntryKind, Origin, Sequence},
 };
 use syncline_protocol::frame::Reply;
@@ -36,28 +36,44 @@ impl Session {
         }
     }
 
-    fn settle_taken(&mut self, take: &Take, took: Took, now_ms: u64, fx: &mut Vec<Effect>) {
+    pub(crate) fn settle_taken(&mut self, take: &Take, took: Took, now_ms: u64, fx: &mut Vec<Effect>) {
         let origin = self.origin(&take.source, now_ms);
         let mut ticket = self.applied;
         if let Some((update, Applied { novel: true, deletes })) = took.applied {
             let before = self.applied;
-            ticket = self.journal(EntryKind::Update, origin.clone(), update.clone(), fx);
-            self.pending_due |= !self.pending.is_empty();
+            ticket = before + 1;
             if deletes {
                 self.last_delete = ticket;
             }
             if let Some(device) = &origin.device {
                 self.devices.wrote(device, before, ticket);
             }
+            self.pending_due |= !self.pending.is_empty();
             if let Source::Edit(edit, _) = &take.source {
-                return self.edits.push_back(HeldEdit { sequence: ticket, edit: *edit, update });
+                let update = update.clone();
+                self.edits.push_back(HeldEdit { sequence: ticket, edit: Some(*edit), update });
+            }
+            match took.judgement {
+                None => {
+                    self.journal(EntryKind::Update, origin.clone(), update.clone(), fx);
+                }
+                Some(judgement) => {
+                    // Once for an update: one that deletes everything is no loop.
+                    if let Some(id) = take.source.peer().filter(|_| offends(&judgement)) {
+                        self.count_heal(id, now_ms, fx);
+                    }
+                    self.journal_judged(origin.clone(), update.clone(), *judgement, now_ms, fx);
+                }
+            }
+            if matches!(take.source, Source::Edit(..)) {
+                return;
             }
             let whole = take.frame.as_ref().filter(|_| took.rest.is_none());
             self.broadcast(&update, ticket, whole, take.source.peer(), fx);
         } else if let (Source::Edit(edit, _), None) = (&take.source, &took.rest) {
             // It brought nothing new: saved once what it repeats is.
             if self.durable < ticket {
-                self.edits.push_back(HeldEdit { sequence: ticket, edit: *edit, update: Bytes::new() });
+                self.edits.push_back(HeldEdit { sequence: ticket, edit: Some(*edit), update: Bytes::new() });
             } else {
                 fx.push(Effect::EditSaved(*edit));
             }
@@ -119,7 +135,7 @@ impl Session {
     fn park(&mut self, id: PeerId, take: &Take, update: Bytes, fx: &mut Vec<Effect>) {
         let limit = self.settings.pending_bytes;
         let state_vector = match &self.body {
-            Body::Live(replica) => replica.state_vector(),
+            Body::Live(live) => live.replica.state_vector(),
             _ => Bytes::from_static(NOTHING),
         };
         let owed = self.owed(take);
@@ -160,15 +176,26 @@ impl Session {
 
     /// Gives an entry its sequence and hands it to the journal.
     fn journal(&mut self, kind: EntryKind, origin: Origin, bytes: Bytes, fx: &mut Vec<Effect>) -> Sequence {
+        let entry = self.next_entry(kind, origin, bytes, fx);
+        fx.push(Effect::Append(entry));
+        self.applied
+    }
+
+    /// Makes the document's next entry.
+    pub(crate) fn next_entry(
+        &mut self,
+        kind: EntryKind,
+        origin: Origin,
+        bytes: Bytes,
+        fx: &mut Vec<Effect>,
+    ) -> Entry {
         self.applied += 1;
         self.unfolded = (self.unfolded.0 + 1, self.unfolded.1 + bytes.len());
         if kind == EntryKind::Update {
             self.size += bytes.len();
             fx.push(Effect::Accepted(bytes.len()));
         }
-        let document = self.name.clone();
-        fx.push(Effect::Append(Entry { document, sequence: self.applied, kind, origin, bytes }));
-        self.applied
+        Entry { document: self.name.clone(), sequence: self.applied, kind, origin, bytes }
     }
 
     fn origin(&self, source: &Source, now_ms: u64) -> Origin {
@@ -189,11 +216,18 @@ impl Session {
         self.poisonous.insert(fingerprint(&take.update));
         if let Some(join) = take.source.peer().and_then(|id| self.peer(id)).map(|peer| &peer.join) {
             let until_ms = now_ms + self.settings.culprit_ms;
-            let culprit = Culprit { user: join.user.clone(), device: join.device.clone(), until_ms };
+            let reason = "an update of this device could not be applied: try again later";
+            let (user, device) = (join.user.clone(), join.device.clone());
+            let culprit = Culprit { user, device, until_ms, reason };
             self.culprits.push(culprit);
         }
         self.journal(EntryKind::Quarantined, origin, take.update.clone(), fx);
         self.body = Body::Cold;
         self.refuse(take, "set_aside", "this update could not be applied: it was set aside", fx);
     }
+}
+
+/// Says whether a device has to answer for what it wrote. A clock that is ahead is overruled, and is no offence.
+fn offends(judgement: &Judgement) -> bool {
+    judgement.heals.iter().any(|heal| heal.rule != Rule::Future) || !judgement.malformed.is_empty()
 }

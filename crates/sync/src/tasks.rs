@@ -15,7 +15,8 @@ use crate::{
     Access, Edit, Effect, Ending, PeerId, Session,
     acks::{Answer, Owed},
     body::{self, Body, Job, Outcome, Took, Work},
-    session::fingerprint,
+    live::{Deliver, Live, Looking, Writing},
+    session::{Culprit, fingerprint},
 };
 
 /// The state vector of an empty document.
@@ -34,6 +35,41 @@ pub(crate) enum Task {
     Take(Box<Take>),
     /// y-sweet's 102.
     Version { peer: PeerId, version: u64 },
+    /// An edit that is written once the document is there.
+    Compose(Box<Compose>),
+    /// A read of the document.
+    Look(Look),
+}
+
+/// An edit that the server writes.
+pub(crate) struct Compose {
+    pub(crate) edit: Edit,
+    pub(crate) origin: Origin,
+    pub(crate) writing: Writing,
+}
+
+impl std::fmt::Debug for Compose {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Compose").field("edit", &self.edit).finish_non_exhaustive()
+    }
+}
+
+/// The outcome of a read.
+pub(crate) struct Reading(pub(crate) Deliver);
+
+impl std::fmt::Debug for Reading {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reading")
+    }
+}
+
+/// A read of the document.
+pub(crate) struct Look(pub(crate) Looking);
+
+impl std::fmt::Debug for Look {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Look")
+    }
 }
 
 /// An update on its way into the document.
@@ -71,7 +107,7 @@ impl Task {
         TASK + match self {
             Self::Step1 { state_vector, .. } | Self::Answer { state_vector, .. } => state_vector.len(),
             Self::Take(take) => take.update.len(),
-            Self::Version { .. } => 0,
+            Self::Version { .. } | Self::Compose(_) | Self::Look(_) => 0,
         }
     }
 
@@ -79,6 +115,7 @@ impl Task {
         match self {
             Self::Step1 { peer, .. } | Self::Answer { peer, .. } | Self::Version { peer, .. } => Some(*peer),
             Self::Take(take) => take.source.peer(),
+            Self::Compose(_) | Self::Look(_) => None,
         }
     }
 }
@@ -112,7 +149,7 @@ impl Session {
         // A peer comes back; a server edit is bounded by who makes it.
         let full = task.peer().is_some() && self.waiting_bytes + bytes > self.settings.waiting_bytes;
         if full || self.hangs(now_ms) {
-            return self.turn_from_busy(&task, fx);
+            return self.turn_from_busy(task, fx);
         }
         self.waiting_bytes += bytes;
         self.waiting.push_back(task);
@@ -173,7 +210,7 @@ impl Session {
         if let Body::Failed { at_ms, reason } = &self.body {
             if now_ms < at_ms + self.settings.reload_after_ms {
                 let reason = format!("this document cannot be opened: {reason}");
-                self.turn_away(&task, &reason, now_ms, fx);
+                self.turn_away(task, &reason, now_ms, fx);
                 return Ok(());
             }
             self.body = Body::Cold;
@@ -196,6 +233,8 @@ impl Session {
                 self.version(peer, version, fx);
                 Ok(())
             }
+            Task::Compose(compose) => self.write(compose, now_ms, fx),
+            Task::Look(look) => self.show(look, now_ms, fx),
         }
     }
 
@@ -212,11 +251,12 @@ impl Session {
                 fx.push(Effect::Load);
             }
             Body::Resting(stored) if self.size > self.settings.heavy_bytes => {
-                self.work(None, Work::Build(stored), None, now_ms, fx);
+                let (kind, server_client) = (self.kind.clone(), self.server_client);
+                self.work(None, Work::Build { kind, server_client, stored }, None, now_ms, fx);
             }
-            Body::Resting(stored) => match body::build(&stored) {
-                Ok(replica) => {
-                    self.body = Body::Live(Box::new(replica));
+            Body::Resting(stored) => match Live::load(&self.kind, self.server_client, &stored) {
+                Ok(live) => {
+                    self.body = Body::Live(Box::new(live));
                     return true;
                 }
                 Err(error) => self.body = Body::Failed { reason: error.to_string(), at_ms: now_ms },
@@ -229,7 +269,7 @@ impl Session {
     /// Sends a document to the pool.
     pub(crate) fn work(
         &mut self,
-        replica: Option<Box<syncline_document::Replica>>,
+        live: Option<Box<Live>>,
         work: Work,
         task: Option<Task>,
         now_ms: u64,
@@ -237,13 +277,13 @@ impl Session {
     ) {
         self.body = Body::Away(task);
         self.busy_since_ms = Some(now_ms);
-        fx.push(Effect::Work(Box::new(Job { replica, work, limits: self.settings.limits.clone() })));
+        fx.push(Effect::Work(Box::new(Job { live, work, limits: self.settings.limits.clone(), now_ms })));
     }
 
     /// Takes the live document out, for work that is done with it at once.
-    pub(crate) fn live(&mut self) -> Option<Box<syncline_document::Replica>> {
+    pub(crate) fn live(&mut self) -> Option<Box<Live>> {
         match std::mem::replace(&mut self.body, Body::Cold) {
-            Body::Live(replica) => Some(replica),
+            Body::Live(live) => Some(live),
             other => {
                 self.body = other;
                 None
@@ -301,28 +341,27 @@ impl Session {
             return Ok(());
         }
         if is_empty_update(&take.update) {
-            let nothing = Took { applied: None, rest: None };
-            self.settle(&take, Outcome::Took(nothing), now_ms, fx);
+            self.settle(&take, Outcome::Took(Took::only(None)), now_ms, fx);
             return Ok(());
         }
         if !self.ready(now_ms, fx) {
             return Err(Task::Take(take));
         }
-        let Some(mut replica) = self.live() else { return Ok(()) };
+        let Some(mut live) = self.live() else { return Ok(()) };
         let cut = take.source.may_cut();
         let settings = &self.settings;
         let outcome = if take.update.len() > settings.heavy_bytes {
             None
         } else {
-            body::absorb_light(&mut replica, &take.update, cut, &settings.limits, settings.heavy_work)
+            body::absorb_light(&mut live, &take.update, cut, &settings.limits, settings.heavy_work, now_ms)
         };
         let Some(outcome) = outcome else {
             let update = take.update.clone();
-            self.work(Some(replica), Work::Absorb { update, cut }, Some(Task::Take(take)), now_ms, fx);
+            self.work(Some(live), Work::Absorb { update, cut }, Some(Task::Take(take)), now_ms, fx);
             return Ok(());
         };
         if !matches!(outcome, Outcome::Broken(_)) {
-            self.body = Body::Live(replica);
+            self.body = Body::Live(live);
         }
         self.settle(&take, outcome, now_ms, fx);
         Ok(())
@@ -347,15 +386,15 @@ impl Session {
         if !self.ready(now_ms, fx) {
             return Err(Task::Take(take));
         }
-        let Some(mut replica) = self.live() else { return Ok(()) };
+        let Some(mut live) = self.live() else { return Ok(()) };
         if take.update.len() > self.settings.heavy_bytes {
             let update = take.update.clone();
-            self.work(Some(replica), Work::Holds { update }, Some(Task::Take(take)), now_ms, fx);
+            self.work(Some(live), Work::Holds { update }, Some(Task::Take(take)), now_ms, fx);
             return Ok(());
         }
-        let outcome = body::holds(&mut replica, &take.update, &self.settings.limits);
+        let outcome = body::holds(&mut live.replica, &take.update, &self.settings.limits);
         if !matches!(outcome, Outcome::Broken(_)) {
-            self.body = Body::Live(replica);
+            self.body = Body::Live(live);
         }
         self.settle(&take, outcome, now_ms, fx);
         Ok(())
@@ -372,11 +411,11 @@ impl Session {
         }
         if let Some(peer) = take.source.peer().and_then(|id| self.peer(id)) {
             let (user, device) = (&peer.join.user, &peer.join.device);
-            if self.culprits.iter().any(|c| c.until_ms > now_ms && c.user == *user && c.device == *device) {
-                return Err((
-                    "set_aside",
-                    "an update of this device could not be applied: try again later".into(),
-                ));
+            let known = |culprit: &&Culprit| {
+                culprit.until_ms > now_ms && culprit.user == *user && culprit.device == *device
+            };
+            if let Some(culprit) = self.culprits.iter().find(known) {
+                return Err(("set_aside", culprit.reason.to_owned()));
             }
         }
         if !self.poisonous.is_empty() && self.poisonous.contains(&fingerprint(&take.update)) {

@@ -123,7 +123,7 @@ mod tests {
     impl Bench {
         fn new() -> Self {
             let name = DocumentName::parse("notes").expect("a name");
-            let mut session = Session::new(name, Arc::new(Settings::default()), 0);
+            let mut session = Session::new(name, 1, Arc::new(Settings::default()), 0);
             let mut fx = Vec::new();
             session.fold_soon();
             session.tick(0, &mut fx);

@@ -34,18 +34,18 @@ impl Session {
     }
 
     /// Answers a task of a document that cannot be opened.
-    pub(crate) fn turn_away(&mut self, task: &Task, reason: &str, now_ms: u64, fx: &mut Vec<Effect>) {
+    pub(crate) fn turn_away(&mut self, task: Task, reason: &str, now_ms: u64, fx: &mut Vec<Effect>) {
         match task {
             Task::Step1 { peer, .. } | Task::Answer { peer, .. } => {
                 // It is told why at once, and has to go when there is hope again: a client that is sent away from
                 // a damaged document comes back at once.
                 fx.push(Effect::Refused("unavailable"));
-                self.send(*peer, &Reply::Denied(reason), fx);
+                self.send(peer, &Reply::Denied(reason), fx);
                 let leave_at_ms = match self.body {
                     Body::Failed { at_ms, .. } => at_ms + self.settings.reload_after_ms,
                     _ => now_ms,
                 };
-                if let Some(peer) = self.peer_mut(*peer) {
+                if let Some(peer) = self.peer_mut(peer) {
                     peer.leave_at_ms.get_or_insert(leave_at_ms);
                 }
             }
@@ -56,11 +56,13 @@ impl Session {
                     fx.push(Effect::Refused("unavailable"));
                     self.end(peer, Ending::TryLater(reason.to_owned()), fx);
                 }
-                None => self.refuse(take, "unavailable", reason, fx),
+                None => self.refuse(&take, "unavailable", reason, fx),
             },
             Task::Version { peer, .. } => {
-                self.send(*peer, &Reply::Awareness(EMPTY_AWARENESS), fx);
+                self.send(peer, &Reply::Awareness(EMPTY_AWARENESS), fx);
             }
+            Task::Compose(compose) => self.refuse_edit(compose.edit, "unavailable", reason, fx),
+            Task::Look(look) => (look.0)(Err(reason))(),
         }
     }
 
@@ -78,11 +80,14 @@ impl Session {
     }
 
     /// Turns a task away that would have to wait for too long, or behind too much.
-    pub(crate) fn turn_from_busy(&mut self, task: &Task, fx: &mut Vec<Effect>) {
+    pub(crate) fn turn_from_busy(&mut self, task: Task, fx: &mut Vec<Effect>) {
         match (task.peer(), task) {
             (Some(peer), _) => self.end(peer, Ending::TryLater(BUSY.to_owned()), fx),
-            (None, Task::Take(take)) => self.refuse(take, "unavailable", BUSY, fx),
-            (None, _) => {}
+            (None, Task::Take(take)) => self.refuse(&take, "unavailable", BUSY, fx),
+            (None, Task::Compose(compose)) => self.refuse_edit(compose.edit, "unavailable", BUSY, fx),
+            (None, Task::Look(look)) => (look.0)(Err(BUSY))(),
+            // The others are of peers.
+            (None, Task::Step1 { .. } | Task::Answer { .. } | Task::Version { .. }) => {}
         }
     }
 
@@ -98,7 +103,7 @@ impl Session {
             if stays {
                 self.waiting.push_back(task);
             } else {
-                self.turn_from_busy(&task, fx);
+                self.turn_from_busy(task, fx);
             }
         }
         self.count_waiting();
@@ -116,9 +121,13 @@ impl Session {
             return;
         }
         for held in std::mem::take(&mut self.edits) {
-            fx.push(Effect::EditRefused(held.edit, reason.to_owned()));
+            if let Some(edit) = held.edit {
+                fx.push(Effect::EditRefused(edit, "store", reason.to_owned()));
+            }
         }
         self.deferred.clear();
+        // Who waits for these learns that the reads came to nothing.
+        self.looks.clear();
         self.checkpoint = None;
         for id in self.peer_ids() {
             let ending = Ending::TryLater(format!("the server cannot save: {reason}"));
@@ -185,7 +194,7 @@ mod tests {
     fn session(stored: Stored) -> (Session, PeerId) {
         let name = DocumentName::parse(NAME).expect("a name");
         let settings = Settings { heavy_bytes: 0, heavy_document_bytes: 0, ..Settings::default() };
-        let mut session = Session::new(name, Arc::new(settings), 0);
+        let mut session = Session::new(name, 1, Arc::new(settings), 0);
         let join = Join {
             dialect: Dialect::Plain,
             address: None,
@@ -220,7 +229,7 @@ mod tests {
     }
 
     fn broken() -> Done {
-        Done { replica: None, outcome: Outcome::Broken(Broken("a test".to_owned())) }
+        Done { live: None, outcome: Outcome::Broken(Broken("a test".to_owned())) }
     }
 
     fn letter(client: u8, clock: u8) -> Bytes {

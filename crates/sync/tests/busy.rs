@@ -73,7 +73,7 @@ fn a_server_edit_does_not_wait_for_a_document_that_hangs() {
     bench.tick_at(1_000);
     submit(&mut bench, 2);
     let refused = |effect: &Effect| match effect {
-        Effect::EditRefused(edit, _) => Some(*edit),
+        Effect::EditRefused(edit, ..) => Some(*edit),
         _ => None,
     };
     let refused: Vec<Edit> = bench.asked.iter().filter_map(refused).collect();

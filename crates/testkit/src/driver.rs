@@ -270,11 +270,12 @@ impl Server {
 
     fn slot(&mut self, document: usize, now_ms: u64) -> &mut Slot {
         let name = self.names[document].clone();
+        let server_client = self.store.identity().server_client(&name);
         let settings = self.settings.clone();
         let epoch = &mut self.epoch;
         self.slots.entry(document).or_insert_with(|| {
             *epoch += 1;
-            let session = Session::new(name, settings, now_ms);
+            let session = Session::new(name, server_client, settings, now_ms);
             Slot { session, epoch: *epoch, conns: BTreeMap::new(), tick_ms: None }
         })
     }
@@ -326,6 +327,13 @@ impl Server {
                     }
                     self.append(document, entry);
                 }
+                Effect::AppendJudged { entry, judged, .. } => {
+                    // The queue is committed as a whole.
+                    self.append(document, entry);
+                    if let Some(judged) = judged {
+                        self.append(document, judged);
+                    }
+                }
                 Effect::Checkpoint(checkpoint) => {
                     self.queue.push_back(Command::Checkpoint(document, checkpoint));
                 }
@@ -344,7 +352,7 @@ impl Server {
                         checks.edit_saved(&self.store, document, &update);
                     }
                 }
-                Effect::EditRefused(edit, _) => {
+                Effect::EditRefused(edit, ..) => {
                     self.edits.remove(&edit.0);
                 }
                 Effect::Refused(code) => {

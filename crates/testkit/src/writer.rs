@@ -36,7 +36,7 @@ impl Server {
             }
         }
         if !batch.is_empty()
-            && let Err(error) = self.store.commit(&batch)
+            && let Err(error) = self.store.commit(&batch, &[])
         {
             let ours = matches!(error, syncline_store::StoreError::Bug(_));
             if ours {

@@ -233,6 +233,21 @@ pub fn select(pen: &mut Pen<'_, '_>, parent: Option<&str>, stamp: &Stamp, child:
     Ok(())
 }
 
+/// Lists which message was chosen behind each parent, or first, as people chose: some may not be shown for now.
+///
+/// # Errors
+/// [`Broken`] where yrs fails; the replica must then be dropped.
+pub fn selected(replica: &mut Replica) -> Result<Vec<(Option<String>, String)>, Broken> {
+    replica.read(|doc| {
+        let fields = register::read(&doc.transact(), SELECTED, Ranking::Time);
+        let choices = fields.into_iter().filter_map(|(parent, field)| {
+            let child = field.text()?.to_owned();
+            Some((Some(parent).filter(|parent| parent != TOP), child))
+        });
+        choices.collect()
+    })
+}
+
 /// Keeps a message out of sight, or shows it again.
 ///
 /// # Errors

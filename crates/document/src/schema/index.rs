@@ -53,6 +53,24 @@ pub struct Conversation {
 }
 
 impl Conversation {
+    /// Makes what is shown of a conversation that stands in no index: a client made it and entered it nowhere.
+    pub fn unlisted(id: &ConversationId) -> Self {
+        Self {
+            id: id.to_string(),
+            title: None,
+            auto_title: true,
+            pinned: false,
+            archived: false,
+            folder: None,
+            tags: Vec::new(),
+            created_at: id.ms(),
+            deleted: false,
+            deleted_at: None,
+            deleted_seq: None,
+            conflicts: BTreeMap::new(),
+        }
+    }
+
     /// Says whether messages came that whoever deleted it had not seen: it then shows as "recently deleted, with new
     /// activity". Judged by the sequence, where the deleter noted one, so that no clock counts.
     pub fn has_news(&self, last_seq: u64, last_at_ms: u64) -> bool {
@@ -166,20 +184,14 @@ pub fn set(
     stamp: &Stamp,
     setting: &Setting,
 ) -> Result<(), Unfit> {
+    check(setting)?;
     let (field, value, meta) = match setting {
-        Setting::Title(title) if title.len() > VALUE_BYTES => return Err(Unfit::TooLong),
         Setting::Title(title) => ("title".to_owned(), Any::from(title.as_str()), None),
         Setting::Pinned(pinned) => ("pinned".to_owned(), Any::Bool(*pinned), None),
         Setting::Archived(archived) => ("archived".to_owned(), Any::Bool(*archived), None),
         Setting::Folder(None) => ("folder".to_owned(), Any::Null, None),
-        Setting::Folder(Some(folder)) => {
-            check_id(folder)?;
-            ("folder".to_owned(), Any::from(folder.as_str()), None)
-        }
-        Setting::Tag(tag, there) => {
-            check_name(tag)?;
-            (format!("tag:{tag}"), Any::Bool(*there), None)
-        }
+        Setting::Folder(Some(folder)) => ("folder".to_owned(), Any::from(folder.as_str()), None),
+        Setting::Tag(tag, there) => (format!("tag:{tag}"), Any::Bool(*there), None),
         Setting::Deleted { seen } => {
             let meta = seen.map(|seq| json::object([("seq", Some(json::int(seq)))]));
             ("deleted".to_owned(), Any::Bool(true), meta)
@@ -188,6 +200,19 @@ pub fn set(
     };
     register::write_with(pen, ROOT, &format!("{id}|{field}"), stamp, value, meta);
     Ok(())
+}
+
+/// Says whether a setting can be written: a call of several writes all of them or none.
+///
+/// # Errors
+/// As [`set`].
+pub fn check(setting: &Setting) -> Result<(), Unfit> {
+    match setting {
+        Setting::Title(title) if title.len() > VALUE_BYTES => Err(Unfit::TooLong),
+        Setting::Folder(Some(folder)) => check_id(folder),
+        Setting::Tag(tag, _) => check_name(tag),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

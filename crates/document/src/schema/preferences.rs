@@ -167,7 +167,7 @@ fn field_of<T: ReadTxn>(txn: &T, name: &str) -> Field {
 /// Sets a preference.
 ///
 /// # Errors
-/// [`Unfit::Name`], [`Unfit::TooLong`]; [`Unfit::Blocked`] where an inferred value is not wanted.
+/// As [`check`]; [`Unfit::Blocked`] where an inferred value is not wanted.
 pub fn set(
     pen: &mut Pen<'_, '_>,
     name: &str,
@@ -175,11 +175,8 @@ pub fn set(
     value: &Value,
     provenance: &Provenance,
 ) -> Result<(), Unfit> {
-    check_name(name)?;
+    check(name, value, provenance)?;
     let evidence = provenance.evidence.as_ref();
-    if value.to_string().len() + evidence.map_or(0, |evidence| evidence.to_string().len()) > VALUE_BYTES {
-        return Err(Unfit::TooLong);
-    }
     if provenance.source == Source::Inferred && resolve(&field_of(pen.txn(), name)).block.is_some() {
         return Err(Unfit::Blocked);
     }
@@ -191,6 +188,19 @@ pub fn set(
     ]);
     register::write_with(pen, ROOT, name, stamp, json::store(value), Some(meta));
     Ok(())
+}
+
+/// Says whether a preference can be written, unless it is blocked: a call of several writes all of them or none.
+///
+/// # Errors
+/// [`Unfit::Name`]; [`Unfit::TooLong`]; [`Unfit::Form`] for a confidence beyond 0 to 1.
+pub fn check(name: &str, value: &Value, provenance: &Provenance) -> Result<(), Unfit> {
+    check_name(name)?;
+    if provenance.confidence.is_some_and(|confidence| !(0.0..=1.0).contains(&confidence)) {
+        return Err(Unfit::Form);
+    }
+    let evidence = provenance.evidence.as_ref().map_or(0, |evidence| evidence.to_string().len());
+    if value.to_string().len() + evidence > VALUE_BYTES { Err(Unfit::TooLong) } else { Ok(()) }
 }
 
 /// Takes back whatever was set or inferred; what comes later counts again. It also ends a block.

@@ -117,7 +117,7 @@ pub fn set_device(
     stamp: &Stamp,
     field: &DeviceField,
 ) -> Result<(), Unfit> {
-    check_id(device)?;
+    check_device(device, field)?;
     let (name, value) = match field {
         DeviceField::Name(name) => ("name", short(name)?),
         DeviceField::Kind(kind) => ("kind", short(kind)?),
@@ -125,6 +125,18 @@ pub fn set_device(
     };
     register::write(pen, DEVICES, &format!("{device}|{name}"), stamp, value);
     Ok(())
+}
+
+/// Says whether a field of a device can be written: a call of several writes all of them or none.
+///
+/// # Errors
+/// As [`set_device`].
+pub fn check_device(device: &str, field: &DeviceField) -> Result<(), Unfit> {
+    check_id(device)?;
+    match field {
+        DeviceField::Name(text) | DeviceField::Kind(text) => short(text).map(|_| ()),
+        DeviceField::Revoked(_) => Ok(()),
+    }
 }
 
 fn short(text: &str) -> Result<Any, Unfit> {
@@ -179,21 +191,29 @@ pub fn set_folder(
     field: &FolderField,
 ) -> Result<(), Unfit> {
     check_id(folder)?;
+    check_folder(field)?;
     let (name, value) = match field {
-        FolderField::Name(text) => {
-            check_name(text)?;
-            ("name", short(text)?)
-        }
+        FolderField::Name(text) => ("name", short(text)?),
         FolderField::Parent(None) => ("parent", Any::Null),
-        FolderField::Parent(Some(parent)) => {
-            check_id(parent)?;
-            ("parent", short(parent)?)
-        }
+        FolderField::Parent(Some(parent)) => ("parent", short(parent)?),
         FolderField::Order(order) => ("order", short(order)?),
         FolderField::Deleted(deleted) => ("deleted", Any::Bool(*deleted)),
     };
     register::write(pen, FOLDERS, &format!("{folder}|{name}"), stamp, value);
     Ok(())
+}
+
+/// Says whether a field of a folder can be written: a call of several writes all of them or none.
+///
+/// # Errors
+/// As [`set_folder`].
+pub fn check_folder(field: &FolderField) -> Result<(), Unfit> {
+    match field {
+        FolderField::Name(name) => check_name(name),
+        FolderField::Parent(Some(parent)) => check_id(parent),
+        FolderField::Order(order) => short(order).map(|_| ()),
+        FolderField::Parent(None) | FolderField::Deleted(_) => Ok(()),
+    }
 }
 
 /// Returns a JSON value as a short one to store.

@@ -303,7 +303,8 @@ pub(crate) fn content(doc: &Doc) -> String {
     let map = txn.get_or_insert_map("m");
     let array = txn.get_or_insert_array("a");
     let xml = txn.get_or_insert_xml_fragment("x");
-    let mut out = format!("{}|{}|{}|", text.get_string(&txn), text2.get_string(&txn), xml.get_string(&txn));
+    let mut out = format!("{}|{}|", text.get_string(&txn), text2.get_string(&txn));
+    show(&Out::YXmlFragment(xml), &txn, &mut out, 0);
     show(&Out::YMap(map), &txn, &mut out, 0);
     show(&Out::YArray(array), &txn, &mut out, 0);
     // A character of two units that somebody's index once cut in two is two U+FFFD there, and whole elsewhere: Yjs' own
@@ -315,7 +316,21 @@ fn show(value: &Out, txn: &TransactionMut<'_>, out: &mut String, depth: usize) {
     match value {
         _ if depth > 200 || out.len() > 1 << 20 => out.push('~'),
         Out::YText(text) => out.push_str(&text.get_string(txn)),
-        Out::YXmlText(text) => out.push_str(&text.get_string(txn)),
+        // Not yrs' own strings of XML: they read whatever is embedded by `to_json`.
+        Out::YXmlText(text) => sequence(text.as_ref(), txn, out, depth),
+        Out::YXmlFragment(fragment) => sequence(fragment.as_ref(), txn, out, depth),
+        Out::YXmlElement(element) => {
+            let mut attributes: Vec<(String, Out)> =
+                element.attributes(txn).map(|(key, value)| (key.to_owned(), value)).collect();
+            attributes.sort_by(|a, b| a.0.cmp(&b.0));
+            out.push_str(&format!("<{}", element.tag()));
+            for (key, value) in attributes {
+                out.push_str(&key);
+                out.push('=');
+                show(&value, txn, out, depth + 1);
+            }
+            sequence(element.as_ref(), txn, out, depth);
+        }
         Out::YMap(map) => {
             let mut entries: Vec<(String, Out)> =
                 map.iter(txn).map(|(key, value)| (key.to_owned(), value)).collect();
@@ -328,24 +343,7 @@ fn show(value: &Out, txn: &TransactionMut<'_>, out: &mut String, depth: usize) {
             }
             out.push('}');
         }
-        Out::YArray(array) => {
-            // yrs loops for ever over an array that holds text with a character of two units: read that as text.
-            let branch: &Branch = array.as_ref();
-            let text = TextRef::from(BranchPtr::from(branch));
-            out.push('[');
-            if text.get_string(txn).is_empty() {
-                for value in array.iter(txn).take(10_000) {
-                    show(&value, txn, out, depth + 1);
-                    out.push(',');
-                }
-            } else {
-                for part in text.diff(txn, YChange::identity) {
-                    show(&part.insert, txn, out, depth + 1);
-                    out.push(',');
-                }
-            }
-            out.push(']');
-        }
+        Out::YArray(array) => sequence(array.as_ref(), txn, out, depth),
         Out::Any(Any::Map(entries)) => {
             let mut keys: Vec<_> = entries.keys().collect();
             keys.sort();
@@ -361,4 +359,23 @@ pub(crate) fn seed() -> u64 {
         .ok()
         .and_then(|seed| seed.parse().ok())
         .unwrap_or_else(|| fastrand::u64(..))
+}
+
+/// Shows what stands in a row.
+fn sequence(branch: &Branch, txn: &TransactionMut<'_>, out: &mut String, depth: usize) {
+    // yrs loops for ever over an array that holds text with a character of two units: read that as text.
+    let text = TextRef::from(BranchPtr::from(branch));
+    out.push('[');
+    if text.get_string(txn).is_empty() {
+        for value in ArrayRef::from(BranchPtr::from(branch)).iter(txn).take(10_000) {
+            show(&value, txn, out, depth + 1);
+            out.push(',');
+        }
+    } else {
+        for part in text.diff(txn, YChange::identity) {
+            show(&part.insert, txn, out, depth + 1);
+            out.push(',');
+        }
+    }
+    out.push(']');
 }

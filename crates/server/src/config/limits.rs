@@ -61,6 +61,8 @@ pub struct Limits {
     pub reload_after_ms: u64,
     /// A device whose update failed inside the document engine stays refused for this long.
     pub culprit_ms: u64,
+    /// A device whose writing had to be healed this often within `culprit_ms` is closed.
+    pub heals: u32,
     /// A SyncStep2 that was over `message_bytes` is not asked for again in this time.
     pub too_big_ms: u64,
     /// Devices listed in a document's status.
@@ -175,6 +177,7 @@ impl Default for Limits {
             evict_after_ms: 30_000,
             reload_after_ms: 10_000,
             culprit_ms: 600_000,
+            heals: 20,
             too_big_ms: 600_000,
             devices: 256,
             awareness_timeout_ms: 30_000,
@@ -273,6 +276,7 @@ impl Limits {
             side_every_ms: self.side_every_ms,
             hidden_every_ms: self.hidden_every_ms,
             culprit_ms: self.culprit_ms,
+            heals: self.heals,
             too_big_ms: self.too_big_ms,
             reload_after_ms: self.reload_after_ms,
             step1_burst: self.step1_burst,

@@ -8,7 +8,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, Method, StatusCode, Uri, header, uri::Authority};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header, uri::Authority};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::Refusal;
@@ -26,9 +26,20 @@ pub(super) fn cors(app: &App) -> CorsLayer {
     let config = app.config.clone();
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(move |_, parts| check_origin(&config, &parts.headers).is_ok()))
-        .allow_methods([Method::GET, Method::HEAD, Method::POST])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
-        .expose_headers([header::RETRY_AFTER])
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::IF_MATCH,
+            HeaderName::from_static("idempotency-key"),
+        ])
+        .expose_headers([
+            header::RETRY_AFTER,
+            header::ETAG,
+            header::DATE,
+            header::LOCATION,
+            HeaderName::from_static("idempotency-replayed"),
+        ])
         .max_age(PREFLIGHT_AGE)
 }
 

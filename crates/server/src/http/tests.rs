@@ -13,7 +13,8 @@ use crate::{
     app::Open,
     auth::Auth,
     config::Config,
-    registry::{Document, Engine, Registry},
+    document::Document,
+    registry::{Engine, Registry},
 };
 
 /// An update that writes one letter into a text, by a client of this number.
@@ -97,7 +98,7 @@ async fn a_server_whose_store_is_poisoned_is_not_ready() {
         origin: Origin { user: None, device: None, at_ms: 0 },
         bytes: letter(1).into(),
     };
-    store.commit(&[entry]).expect_err("the disk is full");
+    store.commit(&[entry], &[]).expect_err("the disk is full");
     assert_eq!(status(&app, "/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(status(&app, "/healthz").await, StatusCode::OK);
     assert_eq!(post(&app, letter(1)).await.0, StatusCode::SERVICE_UNAVAILABLE);

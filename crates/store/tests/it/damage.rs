@@ -24,7 +24,7 @@ fn filled() -> (TempDir, Vec<Stored>) {
     let store = SledStore::open_folder(folder.path(), &OPTIONS, Expect::Any).unwrap();
     for sequence in 1..=60 {
         let batch: Vec<_> = DOCUMENTS.iter().map(|document| entry(document, sequence)).collect();
-        store.commit(&batch).unwrap();
+        store.commit(&batch, &[]).unwrap();
     }
     for document in &DOCUMENTS[..2] {
         store.write_checkpoint(&name(document), &checkpoint(40)).unwrap();
@@ -171,11 +171,11 @@ fn what_is_expected_of_a_folder_is_checked() {
 fn a_disk_with_too_little_room_is_refused_before_sled_sees_it() {
     let folder = tempfile::tempdir().unwrap();
     let store = SledStore::open_folder(folder.path(), &OPTIONS, Expect::Any).unwrap();
-    store.commit(&[entry("a", 1)]).unwrap();
+    store.commit(&[entry("a", 1)], &[]).unwrap();
     drop(store);
     let greedy = SledOptions { min_free_bytes: u64::MAX / 2, ..OPTIONS };
     let store = SledStore::open_folder(folder.path(), &greedy, Expect::Any).unwrap();
-    assert!(matches!(store.commit(&[entry("a", 2)]), Err(StoreError::Full(_))));
+    assert!(matches!(store.commit(&[entry("a", 2)], &[]), Err(StoreError::Full(_))));
     assert!(store.poisoned().is_some());
     assert_eq!(store.read(&name("a")).unwrap().unwrap().tail, [entry("a", 1)]);
 }
@@ -211,7 +211,7 @@ fn fill_up(path: &Path, options: &SledOptions) {
     let failed = loop {
         let bytes: Vec<u8> = (0..500_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let next = syncline_document::record::Entry { bytes: bytes.into(), ..entry("a", acked + 1) };
-        match store.commit(&[next]) {
+        match store.commit(&[next], &[]) {
             Ok(()) => acked += 1,
             Err(error) => break error,
         }

@@ -8,7 +8,7 @@ use syncline_store::{
     acceptance::{entry, name},
     fold::{FoldOptions, Folder},
     store::FoldBounds,
-    verify::verify,
+    verify::{Place, verify},
 };
 
 /// A whole Yjs update without content.
@@ -23,9 +23,11 @@ fn cold_documents_are_folded_open_ones_nudged_and_broken_ones_left_alone() {
     let store = Arc::new(MemoryStore::new().unwrap());
     let writer = Arc::new(Writer::<u64>::start(store.clone(), WriterOptions::default(), |_| {}).unwrap());
     for sequence in 1..=30 {
-        store.commit(&[empty("cold", sequence), empty("open", sequence)]).unwrap();
+        store.commit(&[empty("cold", sequence), empty("open", sequence)], &[]).unwrap();
     }
-    store.commit(&[empty("short", 1), Entry { bytes: vec![255; 40].into(), ..entry("broken", 1) }]).unwrap();
+    store
+        .commit(&[empty("short", 1), Entry { bytes: vec![255; 40].into(), ..entry("broken", 1) }], &[])
+        .unwrap();
     let bounds = FoldBounds { updates: 1, ..FoldBounds::default() };
     let options = FoldOptions { bounds: FoldBounds { updates: 30, ..bounds }, ..FoldOptions::default() };
     let nudged = Arc::new(parking_lot::Mutex::new(Vec::new()));
@@ -60,18 +62,18 @@ fn cold_documents_are_folded_open_ones_nudged_and_broken_ones_left_alone() {
 fn verify_lists_what_fails_its_checks_and_what_does_not_replay() {
     let store = MemoryStore::new().unwrap();
     for document in ["fine", "rotten", "strange"] {
-        store.commit(&[entry(document, 1)]).unwrap();
+        store.commit(&[entry(document, 1)], &[]).unwrap();
         store.write_checkpoint(&name(document), &syncline_store::acceptance::checkpoint(1)).unwrap();
     }
-    store.commit(&[entry("strange", 2)]).unwrap();
+    store.commit(&[entry("strange", 2)], &[]).unwrap();
     store.kv().corrupt(|key| key.starts_with(b"crotten"), |value| value.truncate(20));
     let replay = |stored: &Stored| -> Result<Checkpoint, String> {
         if stored.tail.is_empty() { Ok(stored.checkpoint.clone().unwrap()) } else { Err("a gap".into()) }
     };
     let verified = verify(&store, replay).unwrap();
     assert_eq!((verified.documents, verified.entries), (3, 1));
-    let names: Vec<_> = verified.findings.iter().map(|finding| finding.document.clone()).collect();
-    assert_eq!(names, [name("rotten"), name("strange")]);
+    let names: Vec<_> = verified.findings.iter().map(|finding| finding.at.clone()).collect();
+    assert_eq!(names, [Place::Document(name("rotten")), Place::Document(name("strange"))]);
     assert!(verified.findings[1].problem.contains("a gap"));
     assert!(store.snapshot().is_ok(), "it gave the snapshot back");
 }

@@ -5,5 +5,7 @@
 mod damage;
 mod folding;
 mod power;
+mod rows;
 mod suite;
 mod writing;
+mod writing_rows;

@@ -30,7 +30,7 @@ fn whatever_a_power_cut_takes_every_commit_that_returned_is_there() {
             if fails {
                 store.kv().fail(Fault::Sync, random.u64(0..2));
             }
-            match store.commit(&batch) {
+            match store.commit(&batch, &[]) {
                 Ok(()) => acked.extend(batch),
                 Err(error) => {
                     assert!(fails, "seed {seed}: {error}");
@@ -55,9 +55,9 @@ fn a_power_cut_while_a_checkpoint_is_written_leaves_the_old_state_or_the_new() {
     for seed in 0..100 {
         for cut in [PowerCut::Drop, PowerCut::Tear] {
             let store = MemoryStore::new().unwrap();
-            store.commit(&[entry("a", 1), entry("b", 1)]).unwrap();
+            store.commit(&[entry("a", 1), entry("b", 1)], &[]).unwrap();
             store.write_checkpoint(&name("a"), &checkpoint(1)).unwrap();
-            store.commit(&[entry("a", 2)]).unwrap();
+            store.commit(&[entry("a", 2)], &[]).unwrap();
             store.kv().fail(Fault::Sync, seed % 2);
             store.write_checkpoint(&name("a"), &checkpoint(2)).unwrap_err();
             let after = store.power_cut(cut, &mut draw_from(seed));
@@ -72,7 +72,7 @@ fn a_power_cut_while_a_checkpoint_is_written_leaves_the_old_state_or_the_new() {
 fn a_power_cut_while_the_first_checkpoint_is_written_does_not_keep_the_store_from_opening() {
     for seed in 0..100 {
         let store = MemoryStore::new().unwrap();
-        store.commit(&[entry("a", 1), entry("b", 1)]).unwrap();
+        store.commit(&[entry("a", 1), entry("b", 1)], &[]).unwrap();
         store.kv().fail(Fault::Sync, seed % 2);
         store.write_checkpoint(&name("a"), &checkpoint(1)).unwrap_err();
         // Its head may be there without the count of heads.
@@ -80,7 +80,7 @@ fn a_power_cut_while_the_first_checkpoint_is_written_does_not_keep_the_store_fro
         let a = after.read(&name("a")).unwrap().unwrap();
         let state = (a.checkpoint.map(|checkpoint| checkpoint.sequence), a.tail.len());
         assert!([(None, 1), (Some(1), 0)].contains(&state), "seed {seed}: {state:?}");
-        after.commit(&[entry("b", 2)]).unwrap();
+        after.commit(&[entry("b", 2)], &[]).unwrap();
         after.write_checkpoint(&name("b"), &checkpoint(2)).unwrap();
         let again = after.power_cut(PowerCut::Drop, &mut |_| 0).unwrap();
         assert_eq!(again.read(&name("b")).unwrap().unwrap().sequence, 2);
@@ -91,12 +91,12 @@ fn a_power_cut_while_the_first_checkpoint_is_written_does_not_keep_the_store_fro
 fn a_failing_or_panicking_store_takes_no_more_and_goes_on_reading() {
     for fault in [Fault::Full, Fault::Sync, Fault::Panic] {
         let store = MemoryStore::new().unwrap();
-        store.commit(&[entry("a", 1)]).unwrap();
+        store.commit(&[entry("a", 1)], &[]).unwrap();
         store.kv().fail(fault, 0);
-        let failed = store.commit(&[entry("a", 2)]).unwrap_err();
+        let failed = store.commit(&[entry("a", 2)], &[]).unwrap_err();
         assert_eq!(matches!(failed, StoreError::Full(_)), fault == Fault::Full);
         assert!(store.poisoned().is_some());
-        assert!(matches!(store.commit(&[entry("a", 2)]), Err(StoreError::Poisoned(_))));
+        assert!(matches!(store.commit(&[entry("a", 2)], &[]), Err(StoreError::Poisoned(_))));
         assert!(matches!(store.write_checkpoint(&name("a"), &checkpoint(1)), Err(StoreError::Poisoned(_))));
         assert!(matches!(store.put_side(&name("a"), "x".into()), Err(StoreError::Poisoned(_))));
         assert!(matches!(store.prune(1), Err(StoreError::Poisoned(_))));
@@ -108,11 +108,11 @@ fn a_failing_or_panicking_store_takes_no_more_and_goes_on_reading() {
 fn a_changed_or_lost_value_is_an_error_and_never_a_shorter_document() {
     let store = MemoryStore::new().unwrap();
     for sequence in 1..=6 {
-        store.commit(&[entry("a", sequence), entry("b", sequence)]).unwrap();
+        store.commit(&[entry("a", sequence), entry("b", sequence)], &[]).unwrap();
     }
     store.write_checkpoint(&name("a"), &checkpoint(4)).unwrap();
     store.put_side(&name("a"), "side".into()).unwrap();
-    store.commit(&[entry("c", 1)]).unwrap();
+    store.commit(&[entry("c", 1)], &[]).unwrap();
     store.mark().unwrap();
     let whole = store.read(&name("a")).unwrap().unwrap();
     for key in [&b"h"[..], b"c", b"s", b"j\0\0\0\0\0\0\0\x05", b"j\0\0\0\0\0\0\0\x06"] {
@@ -153,7 +153,7 @@ fn a_changed_or_lost_value_is_an_error_and_never_a_shorter_document() {
 fn what_a_killed_process_left_unsynced_survives_once_the_next_has_shown_it() {
     let store = MemoryStore::new().unwrap();
     store.kv().fail(Fault::Sync, 0);
-    assert!(store.commit(&[entry("a", 1)]).is_err());
+    assert!(store.commit(&[entry("a", 1)], &[]).is_err());
     let next = store.process_death().unwrap();
     assert_eq!(next.read(&name("a")).unwrap().unwrap().sequence, 1, "the page cache outlives the process");
     let after = next.power_cut(PowerCut::Drop, &mut |_| 0).unwrap();

@@ -12,10 +12,10 @@ use syncline_store::{
     memory::Fault,
 };
 
-type Reports = Arc<Mutex<Vec<CommitReport<u64>>>>;
+pub(crate) type Reports = Arc<Mutex<Vec<CommitReport<u64>>>>;
 
 /// No pauses: tests do not wait.
-const AT_ONCE: WriterOptions = WriterOptions {
+pub(crate) const AT_ONCE: WriterOptions = WriterOptions {
     queue_entries: 100,
     queue_bytes: 1 << 20,
     commit_bytes: 16 << 20,
@@ -25,7 +25,7 @@ const AT_ONCE: WriterOptions = WriterOptions {
     helpers: 2,
 };
 
-fn start(store: &Arc<MemoryStore>, options: WriterOptions) -> (Writer<u64>, Reports) {
+pub(crate) fn start(store: &Arc<MemoryStore>, options: WriterOptions) -> (Writer<u64>, Reports) {
     let reports = Reports::default();
     let (seen, durable) = (reports.clone(), store.clone());
     let writer = Writer::start(store.clone(), options, move |report: CommitReport<u64>| {
@@ -40,7 +40,7 @@ fn start(store: &Arc<MemoryStore>, options: WriterOptions) -> (Writer<u64>, Repo
     (writer.unwrap(), reports)
 }
 
-fn load(
+pub(crate) fn load(
     writer: &Writer<u64>,
     document: &str,
 ) -> Result<Option<syncline_document::record::Stored>, StoreError> {

@@ -11,9 +11,11 @@ use syncline_protocol::{
     lib0::{write_buf, write_str, write_var_uint},
     names::DocumentName,
 };
-use syncline_sync::{Access, Effect, Join, PeerId, Session, Settings};
+use syncline_sync::{Access, Effect, Join, PeerId, Session, Settings, Verdict};
 
 pub const ADDRESS: &str = "doc";
+/// The client id under which the server writes.
+pub const SERVER: u64 = 1;
 
 pub struct Bench {
     pub session: Session,
@@ -21,24 +23,34 @@ pub struct Bench {
     /// Frames sent since they were last looked at.
     pub sent: Vec<(PeerId, Bytes)>,
     pub appended: Vec<Entry>,
+    /// What the judge found.
+    pub verdicts: Vec<Verdict>,
     /// Everything else that was asked for.
     pub asked: Vec<Effect>,
     /// Loads are answered at once, with this.
     pub stored: Option<Stored>,
+    /// The device that those who join name.
+    pub device: Option<Arc<str>>,
     /// Loads, and jobs for the pool, are left to the test.
     pub by_hand: bool,
 }
 
 impl Bench {
     pub fn new(settings: Settings) -> Self {
-        let name = DocumentName::parse("ada/doc").unwrap();
+        Self::of("ada/doc", settings)
+    }
+
+    pub fn of(name: &str, settings: Settings) -> Self {
+        let name = DocumentName::parse(name).unwrap();
         Self {
-            session: Session::new(name, Arc::new(settings), 0),
+            session: Session::new(name, SERVER, Arc::new(settings), 0),
             now_ms: 0,
             sent: Vec::new(),
             appended: Vec::new(),
+            verdicts: Vec::new(),
             asked: Vec::new(),
             stored: None,
+            device: None,
             by_hand: false,
         }
     }
@@ -50,7 +62,7 @@ impl Bench {
             address,
             access,
             user: Some("ada".into()),
-            device: None,
+            device: self.device.clone(),
             device_name: None,
             device_kind: None,
             wants_status: dialect == Dialect::Hocuspocus,
@@ -134,6 +146,11 @@ impl Bench {
             match effect {
                 Effect::Send { to, frame } => self.sent.push((to, frame)),
                 Effect::Append(entry) => self.appended.push(entry),
+                Effect::AppendJudged { entry, judged, verdict } => {
+                    self.appended.push(entry);
+                    self.appended.extend(judged);
+                    self.verdicts.push(*verdict);
+                }
                 Effect::Load if !self.by_hand => {
                     let stored = self.stored.clone();
                     self.call(|session, now_ms, fx| session.loaded(Ok(stored), now_ms, fx));

@@ -47,7 +47,7 @@ impl Host {
         let name = DocumentName::parse(NAME).expect("a good name");
         let now_ms = 1_000_000;
         Self {
-            session: Session::new(name, Arc::new(settings), now_ms),
+            session: Session::new(name, 1, Arc::new(settings), now_ms),
             stored: Stored::default(),
             now_ms,
             queue: VecDeque::new(),
@@ -163,6 +163,12 @@ impl Host {
                         assert_ne!(entry.kind, EntryKind::Quarantined, "yrs failed past the checker");
                         self.journalled.push(entry.clone());
                         self.queue.push_back(Write::Entry(entry));
+                    }
+                    Effect::AppendJudged { entry, judged, .. } => {
+                        for entry in [Some(entry), judged].into_iter().flatten() {
+                            self.journalled.push(entry.clone());
+                            self.queue.push_back(Write::Entry(entry));
+                        }
                     }
                     Effect::Checkpoint(checkpoint) => self.queue.push_back(Write::Checkpoint(checkpoint)),
                     Effect::SaveSide(side) => self.queue.push_back(Write::Side(side)),

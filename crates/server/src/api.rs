@@ -1,0 +1,76 @@
+//! The HTTP API under `/v1/users/{user}`: conversations and preferences for everyone who is no CRDT client.
+//!
+//! Every write becomes an edit of a document like any other: it is judged, answered once it is durable, and reaches the
+//! devices over their sockets. Start reading at [`home`]; each other file is one resource. Errors are problem details
+//! ([`problem`]), lists are `{"items": [...], "next": cursor|null}` ([`paging`]).
+
+mod at;
+mod conversations;
+mod drafts;
+mod home;
+mod idempotency;
+mod kept;
+mod merge;
+mod messages;
+mod paging;
+mod preferences;
+mod problem;
+mod profile;
+mod transfer;
+
+use std::sync::Arc;
+
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(crate) use self::idempotency::once;
+use crate::app::App;
+
+/// What the document says beside its paths.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Syncline",
+        description = "Conversations and preferences over HTTP. Writes answer once they are durable, and reach every \
+                       device over its socket. Errors are RFC 9457 problem details.",
+        license(name = "MIT OR Apache-2.0")
+    ),
+    tags(
+        (name = "conversations", description = "What the sidebar shows"),
+        (name = "messages", description = "Turns, branches, feedback"),
+        (name = "preferences", description = "What the user likes, who said so, and how sure that is"),
+        (name = "devices", description = "Names of devices, and which are signed out for good"),
+        (name = "folders", description = "Folders of conversations"),
+        (name = "drafts", description = "What stands in the composers"),
+        (name = "transfer", description = "Import and export"),
+    )
+)]
+struct Description;
+
+/// Builds the API's routes with their description.
+pub(crate) fn router() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(conversations::list, conversations::create))
+        .routes(routes!(conversations::get, conversations::change, conversations::delete))
+        .routes(routes!(conversations::restore))
+        .routes(routes!(conversations::read))
+        .routes(routes!(messages::list, messages::append))
+        .routes(routes!(messages::get))
+        .routes(routes!(messages::alternative))
+        .routes(routes!(messages::feedback))
+        .routes(routes!(messages::select))
+        .routes(routes!(preferences::list, merge::merge))
+        .routes(routes!(preferences::set, preferences::clear))
+        .routes(routes!(preferences::block))
+        .routes(routes!(profile::devices))
+        .routes(routes!(profile::name_device))
+        .routes(routes!(profile::revoke_device))
+        .routes(routes!(profile::folders, profile::create_folder))
+        .routes(routes!(profile::change_folder, profile::delete_folder))
+        .routes(routes!(drafts::list))
+        .routes(routes!(drafts::set, drafts::delete))
+        .routes(routes!(drafts::take_over))
+        .routes(routes!(transfer::import))
+        .routes(routes!(transfer::export))
+        .routes(routes!(transfer::chat))
+}

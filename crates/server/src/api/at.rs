@@ -1,0 +1,51 @@
+//! What a path names inside a user's state.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{
+    extract::{FromRequestParts, Path},
+    http::request::Parts,
+};
+use syncline_document::ids::ConversationId;
+
+use super::problem::Problem;
+use crate::app::App;
+
+/// A conversation: `{conversation}`.
+pub(super) struct AtConversation(pub(super) ConversationId);
+
+/// A turn of a conversation: `{conversation}` and `{message}`.
+pub(super) struct AtMessage(pub(super) ConversationId, pub(super) String);
+
+/// Parses a conversation's id.
+pub(super) fn parse_id(text: &str) -> Result<ConversationId, Problem> {
+    ConversationId::parse(text).ok_or_else(|| Problem::bad("a conversation's id is a UUIDv7 in lower case"))
+}
+
+/// Returns what the path names, by the names of its places.
+pub(super) async fn names(parts: &mut Parts, app: &Arc<App>) -> Result<HashMap<String, String>, Problem> {
+    let Path(names) = Path::<HashMap<String, String>>::from_request_parts(parts, app).await?;
+    Ok(names)
+}
+
+fn conversation(names: &HashMap<String, String>) -> Result<ConversationId, Problem> {
+    parse_id(names.get("conversation").map(String::as_str).unwrap_or_default())
+}
+
+impl FromRequestParts<Arc<App>> for AtConversation {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        conversation(&names(parts, app).await?).map(Self)
+    }
+}
+
+impl FromRequestParts<Arc<App>> for AtMessage {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let mut names = names(parts, app).await?;
+        let conversation = conversation(&names)?;
+        Ok(Self(conversation, names.remove("message").unwrap_or_default()))
+    }
+}

@@ -1,0 +1,84 @@
+//! Lists in pieces: a page of items and the cursor of the next.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::problem::Problem;
+
+/// Items of a page where nothing else is asked for.
+const USUAL: usize = 50;
+/// Items of a page, at most.
+const MOST: usize = 200;
+
+/// Which piece of a list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Paging {
+    /// Items of the page: 50 if not given, at most 200.
+    limit: Option<usize>,
+    /// The `next` of the page before.
+    after: Option<String>,
+}
+
+/// A piece of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Page<T> {
+    /// The items.
+    pub(super) items: Vec<T>,
+    /// Where the next page begins; null at the end.
+    pub(super) next: Option<String>,
+}
+
+impl Paging {
+    /// Cuts a page out of sorted items. `place` names an item's place in that order, so that a list that changed
+    /// meanwhile goes on where it was.
+    pub(super) fn cut<T>(&self, items: Vec<T>, place: impl Fn(&T) -> String) -> Result<Page<T>, Problem> {
+        let limit = self.limit.unwrap_or(USUAL).clamp(1, MOST);
+        let after = self.after.as_deref();
+        if after.is_some_and(|after| after.len() > 256) {
+            return Err(Problem::bad("this cursor is none of ours"));
+        }
+        let rest =
+            items.into_iter().skip_while(|item| after.is_some_and(|after| place(item).as_str() <= after));
+        let mut items: Vec<T> = rest.take(limit + 1).collect();
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more).map(&place);
+        Ok(Page { items, next })
+    }
+}
+
+/// Reads a field that may be null, and tells that from one that is not there.
+pub(super) fn present<'de, D: serde::Deserializer<'de>>(
+    value: D,
+) -> Result<Option<Option<String>>, D::Error> {
+    Option::<String>::deserialize(value).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(limit: usize, after: Option<&str>) -> Page<u32> {
+        let paging = Paging { limit: Some(limit), after: after.map(str::to_owned) };
+        paging.cut((1..=5).collect(), |item| format!("{item:03}")).expect("a page")
+    }
+
+    #[test]
+    fn pages_go_on_where_the_one_before_ended() {
+        let first = page(2, None);
+        assert_eq!((first.items, first.next.as_deref()), (vec![1, 2], Some("002")));
+        let second = page(2, Some("002"));
+        assert_eq!((second.items, second.next.as_deref()), (vec![3, 4], Some("004")));
+        let last = page(2, Some("004"));
+        assert_eq!((last.items, last.next), (vec![5], None));
+        assert_eq!(page(9, Some("zzz")).items, Vec::<u32>::new());
+    }
+
+    #[test]
+    fn a_page_is_never_empty_by_request_and_never_huge() {
+        assert_eq!(page(0, None).items, [1]);
+        let paging = Paging { limit: Some(usize::MAX), after: None };
+        assert_eq!(paging.cut((0..1000).collect(), u32::to_string).expect("a page").items.len(), MOST);
+    }
+}

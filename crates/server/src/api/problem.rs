@@ -1,0 +1,143 @@
+//! What the API answers where it does not do what was asked: RFC 9457 problem details, with a stable code.
+
+use axum::{
+    extract::rejection::{JsonRejection, PathRejection, QueryRejection},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use serde_json::Value;
+use syncline_document::schema::Unfit;
+use syncline_store::StoreError;
+use utoipa::ToSchema;
+
+use crate::edits::SubmitError;
+
+/// Why a call did not go through.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(super) struct Problem {
+    /// Names the kind of problem: `urn:syncline:problem:{code}`.
+    r#type: String,
+    /// The kind of problem, for people.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What happened and what to do.
+    detail: String,
+    /// The stable word of the kind.
+    code: &'static str,
+    /// What stands there now, where the call was built on something older.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    current: Option<Box<Value>>,
+    /// The tag of what stands there now.
+    #[serde(skip)]
+    etag: Option<Box<HeaderValue>>,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            r#type: format!("urn:syncline:problem:{code}"),
+            title: status.canonical_reason().unwrap_or("Problem"),
+            status: status.as_u16(),
+            detail: detail.into(),
+            code,
+            current: None,
+            etag: None,
+        }
+    }
+
+    /// Shows what stands there now, with its tag.
+    pub(super) fn with_current(mut self, current: Value, etag: HeaderValue) -> Self {
+        (self.current, self.etag) = (Some(Box::new(current)), Some(Box::new(etag)));
+        self
+    }
+
+    pub(super) fn bad(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+    }
+
+    pub(super) fn missing(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", format!("there is no such {what}"))
+    }
+
+    pub(super) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    pub(super) fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(mut self) -> Response {
+        let etag = self.etag.take();
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, axum::Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(etag) = etag {
+            headers.insert(header::ETAG, *etag);
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl From<Unfit> for Problem {
+    fn from(unfit: Unfit) -> Self {
+        let (status, code) = match unfit {
+            Unfit::Missing => (StatusCode::NOT_FOUND, "not_found"),
+            Unfit::Blocked => (StatusCode::CONFLICT, "blocked"),
+            Unfit::Name | Unfit::TooLong | Unfit::Form => (StatusCode::UNPROCESSABLE_ENTITY, "unfit"),
+        };
+        Self::new(status, code, unfit.to_string())
+    }
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        let code = match error {
+            SubmitError::Refused(_) => {
+                return Self::new(StatusCode::UNPROCESSABLE_ENTITY, "update_refused", error.to_string());
+            }
+            SubmitError::Busy => "busy",
+            SubmitError::Unavailable(_) => "unavailable",
+            SubmitError::NotSaved(_) => "not_saved",
+            SubmitError::Gone => "restarting",
+        };
+        Self::unavailable(code, error.to_string())
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(event = "api_store_failed", %error);
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store_failed", error.to_string())
+    }
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::new(rejection.status(), "bad_request", rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::bad(rejection.body_text())
+    }
+}
+
+impl From<PathRejection> for Problem {
+    fn from(rejection: PathRejection) -> Self {
+        Self::bad(rejection.body_text())
+    }
+}

@@ -1,0 +1,395 @@
+//! One open document: its session under a lock, and the carrying out of what the session asks for.
+//!
+//! A document is entered under its own short lock, by the task that read the frame: no hop to another task. The effects
+//! of a call are carried out before the lock is given up, so that frames, journal entries and acks keep the session's
+//! order.
+
+use std::{
+    cell::Cell,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use syncline_document::record::{Origin, Sequence};
+use syncline_protocol::{frame::Message, names::DocumentName};
+use syncline_store::{Row, StoreError};
+use syncline_sync::{Edit, Effect, Join, Looking, PeerId, Session, Verdict, Writing};
+
+use crate::{
+    clock::now_ms,
+    edits::{Edits, SubmitError, Told},
+    outbound::{Closing, Outbound},
+    registry::Engine,
+    tables::{self, Last},
+};
+
+/// Nothing is due.
+const NEVER: u64 = u64::MAX;
+
+/// The document is in memory.
+const OPEN: u8 = 1;
+/// The document is busy, or nobody uses it any more: a tick has to look at it.
+const LOOK: u8 = 2;
+
+thread_local! {
+    /// A buffer for the effects of a call: documents are entered one after the other, none keeps its own.
+    static EFFECTS: Cell<Vec<Effect>> = const { Cell::new(Vec::new()) };
+}
+
+/// An open document.
+#[derive(Debug)]
+pub struct Document {
+    name: DocumentName,
+    engine: Arc<Engine>,
+    inner: Mutex<Inner>,
+    /// When the session wants its next tick; read without the lock.
+    next_tick_ms: AtomicU64,
+    /// What a tick must know of every document, of [`OPEN`] and [`LOOK`]; read without the lock.
+    glance: AtomicU8,
+    /// The newest sequence that a commit report named, until the session is told.
+    durable: AtomicU64,
+    me: Weak<Document>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    session: Session,
+    /// The sockets of the session's peers, by their index.
+    links: Vec<Option<Arc<Outbound>>>,
+    /// Who waits for a server edit.
+    edits: Edits,
+    /// It was taken out of the registry: a new handle serves the name now.
+    retired: bool,
+    /// The last turn of a conversation, once it was needed.
+    last: Option<Last>,
+    /// Counts the sessions that a panic ended here: answers meant for an earlier one are dropped.
+    epoch: u64,
+}
+
+impl Document {
+    pub(crate) fn new(name: DocumentName, engine: Arc<Engine>) -> Arc<Self> {
+        let server_client = engine.journal.store().identity().server_client(&name);
+        let session = Session::new(name.clone(), server_client, engine.settings.clone(), now_ms());
+        Arc::new_cyclic(|me| Self {
+            name,
+            engine,
+            inner: Mutex::new(Inner {
+                session,
+                links: Vec::new(),
+                edits: Edits::default(),
+                retired: false,
+                last: None,
+                epoch: 0,
+            }),
+            next_tick_ms: AtomicU64::new(NEVER),
+            glance: AtomicU8::new(LOOK),
+            durable: AtomicU64::new(0),
+            me: me.clone(),
+        })
+    }
+
+    /// Returns its name.
+    pub fn name(&self) -> &DocumentName {
+        &self.name
+    }
+
+    /// Gives a peer's message to the session.
+    pub fn receive(&self, peer: PeerId, message: &Message<'_>, frame: &Bytes) {
+        self.enter(|session, now, fx| session.receive(peer, message, frame, now, fx));
+    }
+
+    /// Lets a peer go.
+    pub fn detach(&self, peer: PeerId) {
+        let mut inner = self.inner.lock();
+        let here = self.carry_out(&mut inner, |session, now, fx| session.detach(peer, now, fx));
+        if here != Some(true) {
+            // It belonged to a session that was ended: its place may be another's by now.
+            return;
+        }
+        if let Some(link) = inner.links.get_mut(peer.index as usize) {
+            *link = None;
+        }
+        while inner.links.last().is_some_and(Option::is_none) {
+            inner.links.pop();
+        }
+    }
+
+    /// Runs a call on the session and carries out its effects. `None` where it panicked: the session is ended
+    /// then, its connections are closed and come back to a fresh one.
+    pub fn enter<R>(&self, call: impl FnOnce(&mut Session, u64, &mut Vec<Effect>) -> R) -> Option<R> {
+        self.carry_out(&mut self.inner.lock(), call)
+    }
+
+    /// As [`Document::enter`], for an answer to the session of that epoch.
+    fn enter_epoch(&self, epoch: u64, call: impl FnOnce(&mut Session, u64, &mut Vec<Effect>)) {
+        let mut inner = self.inner.lock();
+        if inner.epoch == epoch {
+            self.carry_out(&mut inner, call);
+        }
+    }
+
+    pub(crate) fn attach(&self, join: Join, outbound: &Arc<Outbound>) -> Option<PeerId> {
+        let mut inner = self.inner.lock();
+        if inner.retired {
+            return None;
+        }
+        let peer = self.carry_out(&mut inner, |session, now, _| session.attach(join, now))?;
+        let index = peer.index as usize;
+        if inner.links.len() <= index {
+            inner.links.resize(index + 1, None);
+        }
+        inner.links[index] = Some(outbound.clone());
+        Some(peer)
+    }
+
+    /// Gives an edit to the session. `None` where this handle was taken out of the registry.
+    pub(crate) fn submit(&self, update: Bytes, origin: Origin) -> Option<Result<Told, SubmitError>> {
+        self.begin(|edit, session, now, fx| session.edit(edit, update, origin, now, fx))
+    }
+
+    /// Has something written. `None` where this handle was taken out of the registry; `writing` is then left there.
+    pub(crate) fn compose(
+        &self,
+        writing: &mut Option<Writing>,
+        origin: Origin,
+    ) -> Option<Result<Told, SubmitError>> {
+        self.begin(|edit, session, now, fx| {
+            if let Some(writing) = writing.take() {
+                session.compose(edit, origin, writing, now, fx);
+            }
+        })
+    }
+
+    /// Has the document read. `false` where this handle was taken out of the registry; `looking` is then left there.
+    pub(crate) fn look(&self, looking: &mut Option<Looking>) -> bool {
+        let mut inner = self.inner.lock();
+        if !inner.retired {
+            self.carry_out(&mut inner, |session, now, fx| {
+                if let Some(looking) = looking.take() {
+                    session.look(looking, now, fx);
+                }
+            });
+        }
+        !inner.retired
+    }
+
+    fn begin(
+        &self,
+        call: impl FnOnce(Edit, &mut Session, u64, &mut Vec<Effect>),
+    ) -> Option<Result<Told, SubmitError>> {
+        let mut inner = self.inner.lock();
+        if inner.retired {
+            return None;
+        }
+        let (edit, told) = match inner.edits.begin(self.engine.edits_per_document) {
+            Ok(begun) => begun,
+            Err(error) => return Some(Err(error)),
+        };
+        self.carry_out(&mut inner, |session, now, fx| call(edit, session, now, fx));
+        Some(Ok(told))
+    }
+
+    fn carry_out<R>(
+        &self,
+        inner: &mut Inner,
+        call: impl FnOnce(&mut Session, u64, &mut Vec<Effect>) -> R,
+    ) -> Option<R> {
+        let now = now_ms();
+        let mut effects = EFFECTS.take();
+        let called = catch_unwind(AssertUnwindSafe(|| call(&mut inner.session, now, &mut effects)));
+        let Ok(result) = called else {
+            self.end_session(inner);
+            return None;
+        };
+        for effect in effects.drain(..) {
+            self.perform(inner, effect);
+        }
+        EFFECTS.set(effects);
+        let tick = inner.session.next_tick_ms().unwrap_or(NEVER);
+        self.next_tick_ms.store(tick, Ordering::Relaxed);
+        let session = &inner.session;
+        let open = if session.is_open() { OPEN } else { 0 };
+        let look = if session.busy_since_ms().is_some() || session.is_empty() { LOOK } else { 0 };
+        self.glance.store(open | look, Ordering::Relaxed);
+        Some(result)
+    }
+
+    fn end_epoch(&self, epoch: u64) {
+        let mut inner = self.inner.lock();
+        if inner.epoch == epoch {
+            self.end_session(&mut inner);
+        }
+    }
+
+    /// Ends a session in which something panicked, a broken invariant: what it had not saved is still on its
+    /// devices, which are closed and sync with a fresh session. The server goes on.
+    fn end_session(&self, inner: &mut Inner) {
+        tracing::error!(document = %self.name, "a session panicked and is ended");
+        self.engine.metrics.panicked();
+        inner.epoch += 1;
+        inner.last = None;
+        inner.session = inner.session.successor(now_ms());
+        inner.edits.clear();
+        for link in inner.links.drain(..).flatten() {
+            link.close(Closing::TryLater("this document's session ended: reconnect".to_owned()));
+        }
+        if let Some(reason) = self.engine.failure.get() {
+            inner.session.store_failed(reason, now_ms(), &mut Vec::new());
+        }
+        self.next_tick_ms.store(NEVER, Ordering::Relaxed);
+        self.glance.store(LOOK, Ordering::Relaxed);
+    }
+
+    fn perform(&self, inner: &mut Inner, effect: Effect) {
+        let link = |peer: PeerId| inner.links.get(peer.index as usize).and_then(Option::as_ref);
+        match effect {
+            Effect::Send { to, frame } => {
+                if let Some(link) = link(to) {
+                    link.push(frame);
+                }
+            }
+            Effect::End { peer, ending } => {
+                if let Some(link) = link(peer) {
+                    link.close(Closing::from(ending));
+                }
+            }
+            Effect::Append(entry) => {
+                if let Some(me) = self.me.upgrade() {
+                    self.engine.journal.append(entry, me);
+                }
+            }
+            Effect::AppendJudged { entry, judged, verdict } => {
+                let Some(me) = self.me.upgrade() else { return };
+                let rows = self.rows(inner, entry.sequence, &verdict);
+                let entries = [Some(entry), judged].into_iter().flatten().map(|entry| (entry, me.clone()));
+                if let Err(error) = self.engine.journal.append_together(entries, rows) {
+                    // The journal is closed: nothing is acked any more, and the devices keep what they wrote.
+                    tracing::error!(document = %self.name, %error, "an edit came too late");
+                }
+                self.engine.metrics.judged(&verdict.judgement);
+            }
+            Effect::Checkpoint(checkpoint) => {
+                let name = self.name.clone();
+                let reply = move |outcome: Result<(), StoreError>| {
+                    if let Err(error) = outcome {
+                        // Nothing is lost: the journal still holds what the checkpoint was to fold.
+                        tracing::warn!(document = %name, %error, "checkpoint not written");
+                    }
+                };
+                self.engine.metrics.folded();
+                self.engine.journal.checkpoint(self.name.clone(), checkpoint, Box::new(reply));
+            }
+            Effect::SaveSide(side) => self.engine.journal.side(self.name.clone(), side),
+            Effect::Load => self.load(inner.epoch),
+            Effect::Work(job) => {
+                let (Some(me), epoch) = (self.me.upgrade(), inner.epoch) else { return };
+                self.engine.pool.run(move || match catch_unwind(AssertUnwindSafe(|| job.run())) {
+                    Ok(done) => me.enter_epoch(epoch, |session, now, fx| session.worked(done, now, fx)),
+                    Err(_) => me.end_epoch(epoch),
+                });
+            }
+            Effect::Accepted(bytes) => self.engine.metrics.update_in(bytes),
+            Effect::Refused(code) => {
+                self.engine.metrics.refused(code);
+                self.engine.metrics.refused_in(&self.name);
+            }
+            Effect::EditSaved(edit) => inner.edits.saved(edit),
+            Effect::EditRefused(edit, code, reason) => inner.edits.refused(edit, code, reason),
+        }
+    }
+
+    /// Returns the rows that follow from a judgement.
+    fn rows(&self, inner: &mut Inner, sequence: Sequence, verdict: &Verdict) -> Vec<Row> {
+        if inner.last.is_none() && tables::has_last(&self.name) {
+            match tables::last(&**self.engine.journal.store(), &self.name) {
+                Ok(last) => inner.last = Some(last),
+                // It is derived and comes right with the next turn.
+                Err(error) => tracing::warn!(document = %self.name, %error, "last turn cannot be read"),
+            }
+        }
+        tables::rows(&self.name, sequence, &mut inner.last, verdict)
+    }
+
+    fn load(&self, epoch: u64) {
+        let Some(me) = self.me.upgrade() else { return };
+        self.engine.metrics.loaded();
+        let runtime = self.engine.runtime.clone();
+        // The answer comes on a thread of the store; documents are built where the stacks are deep.
+        let reply = move |outcome: Result<_, StoreError>| {
+            runtime.spawn(async move {
+                let outcome = outcome.map_err(|error| error.to_string());
+                if let Err(reason) = &outcome {
+                    tracing::error!(document = %me.name, reason, "document cannot be loaded");
+                    me.engine.metrics.load_failed();
+                }
+                me.enter_epoch(epoch, |session, now, fx| session.loaded(outcome, now, fx));
+            });
+        };
+        self.engine.journal.load(self.name.clone(), Box::new(reply));
+    }
+
+    /// Takes note of a durable sequence; [`Document::tell_durable`] passes the newest on, once.
+    pub fn note_durable(&self, sequence: Sequence) {
+        self.durable.fetch_max(sequence, Ordering::Relaxed);
+    }
+
+    /// Tells the session what [`Document::note_durable`] noted since the last time.
+    pub fn tell_durable(&self) {
+        let sequence = self.durable.swap(0, Ordering::Relaxed);
+        if sequence > 0 {
+            self.enter(|session, now, fx| session.durable(sequence, now, fx));
+        }
+    }
+
+    /// Says what a tick must know without the lock: whether it is in memory, and whether it has to be looked at.
+    pub(crate) fn glance(&self, now: u64) -> Glance {
+        let glance = self.glance.load(Ordering::Relaxed);
+        let due = glance & LOOK != 0 || self.next_tick_ms.load(Ordering::Relaxed) <= now;
+        Glance { open: glance & OPEN != 0, due }
+    }
+
+    /// Ticks the session if that is due, and says how it stands. One that nobody needs is retired.
+    pub(crate) fn tick(&self, now: u64) -> Standing {
+        let mut evicted = false;
+        if self.next_tick_ms.load(Ordering::Relaxed) <= now {
+            evicted = self
+                .enter(|session, now, fx| {
+                    let was_open = session.is_open();
+                    session.tick(now, fx);
+                    was_open && !session.is_open()
+                })
+                .unwrap_or(false);
+        }
+        let mut inner = self.inner.lock();
+        inner.retired |= inner.session.is_idle() && inner.edits.is_empty();
+        Standing {
+            evicted,
+            retired: inner.retired,
+            waiting_bytes: inner.session.waiting_bytes(),
+            busy_since_ms: inner.session.busy_since_ms(),
+        }
+    }
+}
+
+/// What can be said of a document at a glance.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Glance {
+    pub(crate) open: bool,
+    pub(crate) due: bool,
+}
+
+/// How a document stands after a tick.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    /// It left memory just now.
+    pub(crate) evicted: bool,
+    /// Nobody needs it: another handle serves the name from now on.
+    pub(crate) retired: bool,
+    pub(crate) waiting_bytes: usize,
+    pub(crate) busy_since_ms: Option<u64>,
+}

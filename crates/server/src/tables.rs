@@ -1,0 +1,275 @@
+//! The server's own tables: what follows from documents and is looked up without opening them, and the audit.
+//!
+//! Rows are written in the commit of the edit that they follow from, so they never say more or less than the documents.
+//!
+//! | key | value (JSON) |
+//! |---|---|
+//! | `last/{document}` | [`Last`]: the last turn of a conversation |
+//! | `audit/{document}/{2 hex digits}` | [`Audit`]: what had to be healed lately, and who had written it; a ring |
+//! | `etag/{user}/{tag}` | preferences as a caller saw them, for 30 days (`api/merge.rs`) |
+//! | `idem/{user}/{hash of a key}` | what a write over HTTP answered, for a day (`api/idempotency.rs`) |
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use syncline_document::{Accepted, Heal, Malformed, record::Sequence, schema::Kind};
+use syncline_protocol::names::DocumentName;
+use syncline_store::{Row, Store, StoreError, store::ROW_BYTES};
+use syncline_sync::Verdict;
+
+/// A before-image over this many bytes of JSON is told by its size only: it stands in the document again.
+const IMAGE_BYTES: usize = 4 << 10;
+/// Rows read at a time.
+const PAGE: usize = 1_000;
+/// Conversations of one user that are listed.
+const CONVERSATIONS: usize = 100_000;
+/// Bytes told of a key.
+const KEY_BYTES: usize = 256;
+/// Audited edits that are kept of a document: the newest.
+const AUDITS: u64 = 64;
+/// Heals told of one edit.
+const HEALS: usize = 8;
+
+/// The last turn of a conversation, as lists show it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Last {
+    /// Its number: the conversation has that many turns, those of all branches counted.
+    pub seq: u64,
+    /// Its id.
+    pub id: String,
+    /// Who speaks.
+    pub role: String,
+    /// The beginning of its text.
+    pub preview: String,
+    /// When it was accepted: unix milliseconds.
+    pub at: u64,
+    /// The number of the person's own last turn: whoever wrote has read what came before.
+    pub own_seq: u64,
+}
+
+impl Last {
+    /// Returns how many turns came after what was read.
+    pub fn unread(&self, read_seq: u64) -> u64 {
+        self.seq.saturating_sub(read_seq.max(self.own_seq))
+    }
+}
+
+/// What had to be healed.
+#[derive(Debug, Serialize)]
+struct Audit<'a> {
+    user: Option<&'a str>,
+    device: Option<&'a str>,
+    at: u64,
+    heals: Vec<Value>,
+    /// Heals beyond those told.
+    more: usize,
+    malformed: Vec<Value>,
+}
+
+/// Returns the rows that follow from a judgement. `last` is the conversation's last turn so far, and is brought up to
+/// date; `sequence` is that of the entry that was judged.
+pub fn rows(name: &DocumentName, sequence: Sequence, last: &mut Option<Last>, verdict: &Verdict) -> Vec<Row> {
+    let judgement = &verdict.judgement;
+    let mut rows = Vec::new();
+    if let Some(last) = last
+        && advance(last, &judgement.accepted, verdict.origin.at_ms)
+    {
+        rows.push(row(last_key(name), &json!(last)));
+    }
+    if !judgement.heals.is_empty() || !judgement.malformed.is_empty() {
+        let audit = Audit {
+            user: verdict.origin.user.as_deref(),
+            device: verdict.origin.device.as_deref(),
+            at: verdict.origin.at_ms,
+            heals: judgement.heals.iter().take(HEALS).map(told).collect(),
+            more: judgement.heals.len().saturating_sub(HEALS),
+            malformed: judgement.malformed.iter().take(HEALS).map(ill).collect(),
+        };
+        let mut told = row(format!("audit/{name}/{:02x}", sequence % AUDITS).into_bytes(), &json!(audit));
+        if told.value.as_ref().is_some_and(|value| value.len() > ROW_BYTES) {
+            let (heals, malformed) = (judgement.heals.len(), judgement.malformed.len());
+            let user = audit.user;
+            told.value = Some(
+                json!({ "user": user, "at": audit.at, "heals": heals, "malformed": malformed })
+                    .to_string()
+                    .into(),
+            );
+        }
+        rows.push(told);
+    }
+    rows
+}
+
+/// Says whether a document has a row of [`Last`].
+pub fn has_last(name: &DocumentName) -> bool {
+    matches!(Kind::of(name), Kind::Conversation(_))
+}
+
+/// Reads the last turn of a conversation.
+///
+/// # Errors
+/// As the store fails.
+pub fn last(store: &dyn Store, name: &DocumentName) -> Result<Last, StoreError> {
+    let stored = store.row(&last_key(name))?;
+    Ok(stored.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+}
+
+/// Reads the last turns of a user's conversations, by conversation.
+///
+/// # Errors
+/// As the store fails.
+pub fn lasts(store: &dyn Store, user: &str) -> Result<HashMap<String, Last>, StoreError> {
+    let (prefix, end) = (format!("last/{user}/c/"), format!("last/{user}/c0"));
+    let mut lasts = HashMap::new();
+    let mut from = prefix.clone().into_bytes();
+    loop {
+        let page = store.rows(&from, end.as_bytes(), PAGE)?;
+        for (key, value) in &page {
+            let id = key.strip_prefix(prefix.as_bytes()).and_then(|id| std::str::from_utf8(id).ok());
+            if let (Some(id), Ok(last)) = (id, serde_json::from_slice(value)) {
+                lasts.insert(id.to_owned(), last);
+            }
+        }
+        match page.into_iter().next_back() {
+            Some((mut key, _)) if lasts.len() < CONVERSATIONS => {
+                key.push(0);
+                from = key;
+            }
+            _ => return Ok(lasts),
+        }
+    }
+}
+
+fn last_key(name: &DocumentName) -> Vec<u8> {
+    format!("last/{name}").into_bytes()
+}
+
+fn row(key: Vec<u8>, value: &Value) -> Row {
+    Row { key, value: Some(value.to_string().into()) }
+}
+
+/// Takes in what was accepted; says whether anything was.
+fn advance(last: &mut Last, accepted: &[Accepted], at_ms: u64) -> bool {
+    let mut moved = false;
+    // One that repeats another has no place of its own.
+    for message in accepted {
+        if message.seq <= last.seq {
+            continue;
+        }
+        moved = true;
+        let own = if message.role == "user" { message.seq } else { last.own_seq };
+        *last = Last {
+            seq: message.seq,
+            id: message.id.clone(),
+            role: message.role.clone(),
+            preview: message.preview.clone(),
+            at: at_ms,
+            own_seq: own,
+        };
+    }
+    moved
+}
+
+fn told(heal: &Heal) -> Value {
+    let mut told = json!({ "rule": heal.rule, "key": clip(&heal.key), "before": heal.before });
+    let size = told["before"].to_string().len();
+    if size > IMAGE_BYTES {
+        told["before"] = json!({ "bytes": size });
+    }
+    told
+}
+
+fn ill(message: &Malformed) -> Value {
+    json!({ "id": clip(&message.id), "reason": message.reason })
+}
+
+/// Cuts a key that a client chose.
+fn clip(key: &str) -> &str {
+    &key[..key.floor_char_boundary(KEY_BYTES)]
+}
+
+#[cfg(test)]
+mod tests {
+    use syncline_document::{Judgement, Rule, record::Origin};
+
+    use super::*;
+
+    fn accepted(seq: u64, role: &str) -> Accepted {
+        Accepted {
+            id: format!("m{seq}"),
+            seq,
+            after: None,
+            same: None,
+            role: role.to_owned(),
+            by: "phone.a".to_owned(),
+            req: None,
+            preview: format!("turn {seq}"),
+        }
+    }
+
+    fn verdict(judgement: Judgement) -> Verdict {
+        Verdict { origin: Origin { user: Some("ada".into()), device: None, at_ms: 5 }, judgement }
+    }
+
+    fn name() -> DocumentName {
+        DocumentName::parse("ada/c/017f22e2-79b0-7cc3-98c4-dc0c0c07398f").expect("a name")
+    }
+
+    #[test]
+    fn the_last_turn_moves_on_and_own_turns_count_as_read() {
+        let mut last = Some(Last::default());
+        let turns = [accepted(1, "user"), accepted(2, "assistant"), accepted(3, "assistant")];
+        let verdict = verdict(Judgement { accepted: turns.to_vec(), ..Judgement::default() });
+        let rows = rows(&name(), 7, &mut last, &verdict);
+        let last = last.expect("is kept");
+        assert_eq!((last.seq, last.own_seq, &*last.preview), (3, 1, "turn 3"));
+        assert_eq!((last.unread(0), last.unread(2), last.unread(9)), (2, 1, 0));
+        assert_eq!(rows.len(), 1);
+        let value = rows[0].value.as_ref().expect("a value");
+        assert_eq!(serde_json::from_slice::<Last>(value).expect("reads"), last);
+    }
+
+    #[test]
+    fn a_repetition_moves_nothing() {
+        let mut last = Some(Last { seq: 2, ..Last::default() });
+        let again = Accepted { seq: 0, same: Some("m2".to_owned()), ..accepted(0, "user") };
+        let verdict = verdict(Judgement { accepted: vec![again], ..Judgement::default() });
+        assert!(rows(&name(), 7, &mut last, &verdict).is_empty());
+    }
+
+    #[test]
+    fn heals_are_audited_with_what_stood_there_bounded() {
+        let heal = |bytes: usize| Heal {
+            rule: Rule::MessageChanged,
+            key: format!("messages/{}", "m".repeat(1_000_000)),
+            before: Some("x".repeat(bytes).into()),
+        };
+        let mut heals = vec![heal(10), heal(100_000)];
+        heals.extend((0..20).map(|_| heal(1)));
+        let verdict = verdict(Judgement { heals, ..Judgement::default() });
+        let rows = rows(&name(), 0x2a, &mut None, &verdict);
+        assert!(rows[0].key.ends_with(b"/2a"));
+        let value = rows[0].value.as_ref().expect("a value");
+        assert!(value.len() < 48 << 10);
+        let audit: Value = serde_json::from_slice(value).expect("JSON");
+        assert_eq!(audit["heals"][0]["before"], "xxxxxxxxxx");
+        assert_eq!(audit["heals"][1]["before"]["bytes"], 100_002);
+        assert_eq!((audit["heals"].as_array().map(Vec::len), &audit["more"]), (Some(8), &json!(14)));
+    }
+
+    #[test]
+    fn an_audit_that_is_longer_than_a_row_is_cut_to_its_counts() {
+        let heal =
+            Heal { rule: Rule::Meta, key: "\u{1}".repeat(300), before: Some("\u{1}".repeat(600).into()) };
+        let judgement = Judgement { heals: vec![heal; 8], malformed: Vec::new(), ..Judgement::default() };
+        let long = Malformed { id: "\u{1}".repeat(300), reason: "no head" };
+        let judgement = Judgement { malformed: vec![long; 8], ..judgement };
+        let rows = rows(&name(), 1, &mut None, &verdict(judgement));
+        let value = rows[0].value.as_ref().expect("a value");
+        assert!(value.len() <= ROW_BYTES, "{}", value.len());
+        let audit: Value = serde_json::from_slice(value).expect("JSON");
+        assert_eq!((&audit["heals"], &audit["malformed"]), (&json!(8), &json!(8)));
+    }
+}

@@ -1,0 +1,103 @@
+//! Import and export over HTTP, on real input: `../shared/data/conversations.json` beside the repository.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use syncline_tests::{Server, http, rest::Api, run, token};
+
+/// Finds real input, or says that it is missing.
+fn real(name: &str) -> Option<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let found =
+        here.ancestors().map(|folder| folder.join("shared/data").join(name)).find(|path| path.exists());
+    if found.is_none() {
+        eprintln!("skipped: no shared/data/{name} beside the repository");
+    }
+    found
+}
+
+/// Imports; returns the lines that were told.
+async fn import(server: &Server, file: Vec<u8>) -> Vec<Value> {
+    let token = token(server.data(), "ada", &[]);
+    let request = http().post(server.url("/v1/users/ada/import")).bearer_auth(token).body(file);
+    let answer = request.send().await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let text = answer.text().await.expect("text");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// Reads every page of a list.
+async fn all(api: &Api, path: &str) -> Vec<Value> {
+    let mut items = Vec::new();
+    let mut after = String::new();
+    loop {
+        let joint = if path.contains('?') { '&' } else { '?' };
+        let page = api.get(&format!("{path}{joint}limit=200{after}")).await;
+        items.extend(page["items"].as_array().expect("items").clone());
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => return items,
+        }
+    }
+}
+
+/// Tells the whole story of a user: every conversation with the turns of all its branches. Times of arrival left out.
+async fn story(server: &Server) -> Vec<Value> {
+    let api = Api::new(server, "ada", &token(server.data(), "ada", &[]));
+    let mut story = Vec::new();
+    let mut conversations = all(&api, "/conversations").await;
+    conversations.extend(all(&api, "/conversations?archived=true").await);
+    for mut conversation in conversations {
+        let id = conversation["id"].as_str().expect("an id").to_owned();
+        let shown = all(&api, &format!("/conversations/{id}/messages")).await;
+        let turns = all(&api, &format!("/conversations/{id}/messages?branch=all")).await;
+        if let Some(last) = conversation["last"].as_object_mut() {
+            last.remove("at");
+        }
+        story.push(json!({ "conversation": conversation, "shown": shown, "turns": turns }));
+    }
+    story.sort_by_key(|told| told["conversation"]["id"].to_string());
+    story
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_export_is_imported_once_and_goes_on_to_an_empty_server() {
+    let Some(path) = real("conversations.json") else { return };
+    let file = std::fs::read(path).expect("reads");
+    let mut server = Server::fresh(&[]).expect("ready");
+    let told = import(&server, file.clone()).await;
+    let last = told.last().expect("a last line");
+    assert_eq!((&last["totals"]["imported"], &last["totals"]["failed"]), (&json!(70), &json!(0)), "{last}");
+    let first = story(&server).await;
+    assert_eq!(first.len(), 70);
+    let turns: usize = first.iter().map(|told| told["turns"].as_array().map_or(0, Vec::len)).sum();
+    assert_eq!(last["totals"]["turns"], turns);
+
+    let again = import(&server, file).await;
+    let new = again.iter().filter_map(|line| line["new"].as_u64()).sum::<u64>();
+    assert_eq!(new, 0, "importing twice changes nothing");
+    assert_eq!(story(&server).await, first);
+
+    let api = token(server.data(), "ada", &[]);
+    let export =
+        http().get(server.url("/v1/users/ada/export")).bearer_auth(&api).send().await.expect("an answer");
+    assert_eq!(export.headers()["content-type"], "application/zip");
+    let archive = export.bytes().await.expect("bytes").to_vec();
+    let other = Server::fresh(&[]).expect("ready");
+    let told = import(&other, archive).await;
+    assert_eq!(told.last().expect("a last line")["left"], json!([]), "{:?}", told.last());
+    assert_eq!(story(&other).await, first, "nothing is lost on the way");
+    server.terminate().expect("ended");
+    let verified = run(["verify".as_ref(), "--data".as_ref(), server.data().as_os_str()]);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_told_and_stops_nothing() {
+    let server = Server::fresh(&[]).expect("ready");
+    let told = import(&server, b"not an export".to_vec()).await;
+    assert!(told.last().expect("a line")["problem"]["code"].is_string() || told.len() > 1, "{told:?}");
+    let reader = token(server.data(), "ada", &["--role", "reader"]);
+    let refused = http().post(server.url("/v1/users/ada/import")).bearer_auth(reader).body("[]").send().await;
+    assert_eq!(refused.expect("an answer").status(), 403);
+}
