@@ -181,10 +181,10 @@ impl Peer {
     }
 
     /// Parks an update that has a gap.
-    pub(crate) fn park(&mut self, update: Bytes) {
-        self.parked_bytes += charge(&update);
+    pub(crate) fn park(&mut self, update: &Bytes) {
+        self.parked_bytes += charge(update);
         // A copy: the frame it came in may hold a share of the memory for large messages.
-        self.parked.push_back(Bytes::copy_from_slice(&update));
+        self.parked.push_back(Bytes::copy_from_slice(update));
     }
 
     /// Takes everything that is parked.

@@ -81,7 +81,7 @@ impl Session {
         }
         if let Some(rest) = took.rest {
             match &take.source {
-                Source::Update(id) => return self.park(*id, take, rest, fx),
+                Source::Update(id) => return self.park(*id, take, &rest, fx),
                 Source::Edit(..) => {
                     return self.refuse(
                         take,
@@ -132,7 +132,7 @@ impl Session {
         Entry { document: self.name.clone(), sequence, kind: EntryKind::Pending, origin, bytes }
     }
 
-    fn park(&mut self, id: PeerId, take: &Take, update: Bytes, fx: &mut Vec<Effect>) {
+    fn park(&mut self, id: PeerId, take: &Take, update: &Bytes, fx: &mut Vec<Effect>) {
         let limit = self.settings.pending_bytes;
         let state_vector = match &self.body {
             Body::Live(live) => live.replica.state_vector(),
@@ -140,7 +140,7 @@ impl Session {
         };
         let owed = self.owed(take);
         let Some(peer) = self.peer_mut(id) else { return };
-        if peer.parked_bytes + charge(&update) > limit {
+        if peer.parked_bytes + charge(update) > limit {
             return self.refuse(
                 take,
                 "parked_full",

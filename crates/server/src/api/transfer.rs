@@ -16,7 +16,6 @@ use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
@@ -269,7 +268,7 @@ fn line(report: &Report, new: usize) -> Value {
 pub(super) async fn export(home: Home) -> Result<Response, Problem> {
     let file = tokio::fs::File::from_std(home.archive().await?);
     let pieces = tokio_util::io::ReaderStream::with_capacity(file, PIECE);
-    let mut response = Body::from_stream(pieces.map(|piece| piece.map(Bytes::from))).into_response();
+    let mut response = Body::from_stream(pieces).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/zip"));
     let name = HeaderValue::from_static("attachment; filename=\"syncline-export.zip\"");
