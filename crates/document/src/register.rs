@@ -219,7 +219,8 @@ pub(crate) fn write(pen: &mut Pen<'_, '_>, root: &'static str, field: &str, stam
 }
 
 /// Writes a register with a meta object. What stands there already is not written again: that would cost every device an
-/// update, for ever.
+/// update, for ever. Nor is anything that is older than what the same writer wrote: an import that is repeated after an
+/// archive was restored would else take back what people set meanwhile.
 pub(crate) fn write_with(
     pen: &mut Pen<'_, '_>,
     root: &'static str,
@@ -230,7 +231,12 @@ pub(crate) fn write_with(
 ) {
     let entry = Entry { writer: stamp.writer.clone(), hlc: stamp.hlc, value, meta };
     let (key, stored) = (format!("{field}@{}", stamp.writer), entry.stored());
-    if pen.get(root, &key).as_ref() != Some(&stored) {
+    let stands = pen.get(root, &key);
+    if stands.as_ref() == Some(&stored) {
+        return;
+    }
+    let stands = stands.and_then(|stands| Entry::parse(stamp.writer.clone(), &stands));
+    if stands.is_none_or(|stands| stands.hlc <= stamp.hlc) {
         pen.set(root, key, stored);
     }
 }
@@ -300,7 +306,7 @@ mod tests {
             let edit = replica.edit(|pen| write(pen, "r", "x", &stamp("phone.a", ms), Any::from("Rome")));
             edit.expect("writes").update.is_some()
         };
-        assert_eq!([write(20), write(20), write(21)], [true, false, true]);
+        assert_eq!([write(20), write(20), write(21), write(20)], [true, false, true, false]);
     }
 
     #[test]
