@@ -36,6 +36,7 @@ pub mod metrics;
 pub mod outbound;
 pub mod pool;
 pub mod registry;
+mod sent;
 pub mod serve;
 pub mod tables;
 mod tls;
