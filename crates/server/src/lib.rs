@@ -33,6 +33,7 @@ pub mod inspection;
 mod listener;
 pub mod logging;
 pub mod metrics;
+mod offline;
 pub mod outbound;
 pub mod pool;
 pub mod registry;
