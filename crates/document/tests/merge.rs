@@ -6,14 +6,12 @@ mod support;
 
 use serde_json::{Value, json};
 use support::{Device, ID, NOW, Server, conversation, conversation_id, index, meet, stamp, writer};
-use syncline_document::{
-    schema::{
-        Kind,
-        conversation::{self as chat, Branch},
-        drafts, index as sidebar, marks,
-        message::State,
-        preferences,
-    },
+use syncline_document::schema::{
+    Kind,
+    conversation::{self as chat, Branch},
+    drafts, index as sidebar, marks,
+    message::State,
+    preferences,
 };
 
 #[test]
