@@ -148,7 +148,7 @@ async fn clear(registry: &Registry, name: &DocumentName, due: &Due) -> Result<()
 
 /// Lists the requests to ask about, each once.
 fn candidates(mut standing: Vec<drafts::Draft>, due: &Due) -> BTreeSet<(ConversationId, String)> {
-    standing.sort_by(|a, b| b.hlc.cmp(&a.hlc));
+    standing.sort_by_key(|draft| std::cmp::Reverse(draft.hlc));
     let requests = standing.into_iter().filter_map(|draft| {
         let id = ConversationId::parse(&draft.conversation)?;
         Some((id, draft.req))
