@@ -123,6 +123,24 @@ fn a_message_gets_its_place_in_the_commit_that_saves_it_and_nobody_sees_it_befor
 }
 
 #[test]
+fn a_message_that_comes_back_with_its_place_is_told_though_nothing_is_written() {
+    let mut bench = Bench::of(CONVERSATION, Settings::default());
+    let mut device = Device::new();
+    let sender = bench.synced(HOCUSPOCUS);
+    bench.update(sender, HOCUSPOCUS, &device.append(&message("m1", None)));
+    bench.commit();
+    device.hear(&bench);
+    let kept = device.0.encode_state().unwrap();
+    // A server that lost both: its tables follow from what it is told.
+    let mut restored = Bench::of(CONVERSATION, Settings::default());
+    let sender = restored.synced(HOCUSPOCUS);
+    restored.update(sender, HOCUSPOCUS, &kept);
+    assert_eq!(restored.appended.len(), 1, "the place stands there already");
+    let judgement = &restored.verdicts.first().expect("a verdict").judgement;
+    assert_eq!(judgement.accepted.iter().map(|message| message.seq).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
 fn a_free_form_document_is_not_judged() {
     let mut bench = Bench::new(Settings::default());
     let sender = bench.synced(HOCUSPOCUS);
