@@ -19,7 +19,7 @@ use syncline_document::{
     schema::conversation::{self, Branch, NewMessage},
 };
 use syncline_protocol::frame::Dialect;
-use syncline_sync::{Deliver, Edit, Effect, Ending, Settings};
+use syncline_sync::{Access, Deliver, Edit, Effect, Ending, Settings};
 
 const CONVERSATION: &str = "ada/c/017f22e2-79b0-7cc3-98c4-dc0c0c07398f";
 const HOCUSPOCUS: Dialect = Dialect::Hocuspocus;
@@ -138,6 +138,29 @@ fn a_message_that_comes_back_with_its_place_is_told_though_nothing_is_written() 
     assert_eq!(restored.appended.len(), 1, "the place stands there already");
     let judgement = &restored.verdicts.first().expect("a verdict").judgement;
     assert_eq!(judgement.accepted.iter().map(|message| message.seq).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn what_waits_for_the_document_stays_its_senders_who_left_meanwhile() {
+    let mut bench = Bench::of(CONVERSATION, Settings { heals: 0, ..Settings::default() });
+    bench.by_hand = true;
+    bench.device = Some("phone".into());
+    let sender = bench.join(HOCUSPOCUS, Access::Write);
+    let mut device = Device::new();
+    bench.update(sender, HOCUSPOCUS, &device.append(&message("m1", None)));
+    bench.update(sender, HOCUSPOCUS, &device.forge());
+    bench.call(|session, now_ms, fx| {
+        assert!(session.detach(sender, now_ms, fx));
+    });
+    bench.call(|session, now_ms, fx| session.loaded(Ok(None), now_ms, fx));
+    let devices: Vec<_> = bench.verdicts.iter().map(|verdict| verdict.origin.device.as_deref()).collect();
+    assert_eq!(devices, [Some("phone"), Some("phone")]);
+    assert!(bench.appended.iter().any(|entry| entry.origin.device.as_deref() == Some("phone")));
+    // It was over the bound: what it offers when it is back is not taken.
+    let again = bench.join(HOCUSPOCUS, Access::Write);
+    let written = bench.appended.len();
+    bench.update(again, HOCUSPOCUS, &device.append(&message("m2", None)));
+    assert_eq!(bench.appended.len(), written);
 }
 
 #[test]
