@@ -73,10 +73,12 @@ impl Session {
         if !live.replica.is_broken() {
             self.body = Body::Live(live);
         }
-        // What the server wrote is shown to nobody before it is durable.
-        match self.edits.back() {
-            Some(held) => self.looks.push_back((held.sequence, Reading(deliver))),
-            None => deliver(),
+        // All that was read is durable before anybody learns of it. Not only what the server wrote: a device may bring a
+        // message with its place, which another one gets if a crash takes this back.
+        if self.applied > self.durable {
+            self.looks.push_back((self.applied, Reading(deliver)));
+        } else {
+            deliver();
         }
         Ok(())
     }
