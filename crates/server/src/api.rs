@@ -23,7 +23,7 @@ use std::sync::Arc;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(crate) use self::idempotency::once;
+pub(crate) use self::{idempotency::once, problem::too_many};
 use crate::app::App;
 
 /// What the document says beside its paths.

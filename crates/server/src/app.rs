@@ -16,6 +16,7 @@ use crate::{
     auth::Auth,
     config::Config,
     gate::Shares,
+    http::rates::Counts,
     metrics::Metrics,
     outbound::Room,
     registry::{Census, Registry},
@@ -42,6 +43,8 @@ pub struct App {
     pub(crate) room: Arc<Room>,
     /// Places for connections.
     pub(crate) connections: Arc<Semaphore>,
+    /// How often everybody asked over HTTP.
+    pub(crate) counts: Counts,
     /// Keys of API writes that are under way, with their users.
     pub(crate) keyed: Mutex<HashSet<String>>,
     engine: OnceLock<Arc<Open>>,
@@ -95,6 +98,7 @@ impl App {
             }),
             room: Arc::new(Room::new(limits)),
             connections: Arc::new(Semaphore::new(limits.connections)),
+            counts: Counts::new(&config),
             config,
             auth,
             metrics,

@@ -5,6 +5,7 @@ mod body;
 mod error;
 pub(crate) mod origin;
 mod page;
+pub(crate) mod rates;
 mod ysweet;
 
 use std::{sync::Arc, time::Duration};
@@ -36,11 +37,6 @@ pub fn router(app: Arc<App>) -> Router {
     let described: Arc<str> = described.to_json().unwrap_or_default().into();
     let asked = Router::new()
         .merge(api.route_layer(from_fn_with_state(app.clone(), api::once)))
-        .route(
-            "/openapi.json",
-            get(async move || ([(header::CONTENT_TYPE, "application/json")], described.to_string())),
-        )
-        .route("/metrics", get(metrics))
         .route("/ready", get(ysweet::ready))
         .route("/check_store", post(ysweet::check_store))
         .route("/doc/new", post(ysweet::new))
@@ -49,10 +45,20 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/admin/documents", get(admin::documents))
         .route("/v1/admin/documents/{*name}", get(admin::document))
         .route("/v1/admin/backup", get(admin::backup))
+        .layer(from_fn_with_state(app.clone(), limit_time))
+        .layer(from_fn_with_state(app.clone(), rates::limit));
+    // Watchers and pages come as often as they like.
+    let looked_up = Router::new()
+        .route(
+            "/openapi.json",
+            get(async move || ([(header::CONTENT_TYPE, "application/json")], described.to_string())),
+        )
+        .route("/metrics", get(metrics))
         .layer(from_fn_with_state(app.clone(), limit_time));
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .merge(looked_up)
         .merge(asked)
         .fallback(page::serve)
         .method_not_allowed_fallback(wrong_method)
@@ -113,12 +119,13 @@ fn principal(app: &App, headers: &HeaderMap) -> Result<Principal, Refusal> {
 
 /// Judges the token of a request.
 pub(crate) fn bearer(app: &App, headers: &HeaderMap) -> Result<Principal, Denied> {
-    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = header.and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(token)
-    });
-    app.auth.principal(token).inspect_err(|denied| app.metrics.denied(denied.code()))
+    app.auth.principal(token(headers)).inspect_err(|denied| app.metrics.denied(denied.code()))
+}
+
+/// Returns the token of a request.
+fn token(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token)
 }
 
 /// Returns the store, once it is open.

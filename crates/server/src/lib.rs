@@ -35,6 +35,7 @@ pub mod logging;
 pub mod metrics;
 pub mod outbound;
 pub mod pool;
+mod rates;
 pub mod registry;
 pub mod serve;
 pub mod tables;

@@ -98,6 +98,7 @@ pub struct Metrics {
     panics: AtomicU64,
     refusals: Labelled,
     denials: Labelled,
+    limited: Labelled,
     refusals_of: Mutex<HashMap<DocumentName, u64>>,
     closes: Mutex<BTreeMap<u16, u64>>,
     requests: Mutex<BTreeMap<u16, u64>>,
@@ -173,6 +174,11 @@ impl Metrics {
     /// Counts a token or an access that was denied, by the stable word of the reason.
     pub fn denied(&self, code: &'static str) {
         self.denials.add(code);
+    }
+
+    /// Counts a request that a rate limit turned away, by the policy.
+    pub fn limited(&self, policy: &'static str) {
+        self.limited.add(policy);
     }
 
     /// Counts a WebSocket that the server closed, by its code.
@@ -328,6 +334,14 @@ impl Metrics {
             for (reason, count) in counts.0.lock().iter() {
                 text.labelled(name, "reason", reason, *count);
             }
+        }
+        text.family(
+            "rate_limited_total",
+            Kind::Counter,
+            "HTTP requests that a rate limit turned away, by policy",
+        );
+        for (policy, count) in self.limited.0.lock().iter() {
+            text.labelled("rate_limited_total", "policy", policy, *count);
         }
         text.family("closes_total", Kind::Counter, "WebSockets the server closed, by close code");
         for (code, count) in self.closes.lock().iter() {

@@ -71,6 +71,11 @@ impl Problem {
     }
 }
 
+/// Answers a request that a rate limit turned away.
+pub(crate) fn too_many(detail: String) -> Response {
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail).into_response()
+}
+
 impl IntoResponse for Problem {
     fn into_response(mut self) -> Response {
         let etag = self.etag.take();

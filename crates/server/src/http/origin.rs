@@ -39,6 +39,8 @@ pub(super) fn cors(app: &App) -> CorsLayer {
             header::DATE,
             header::LOCATION,
             HeaderName::from_static("idempotency-replayed"),
+            super::rates::POLICY,
+            super::rates::STANDING,
         ])
         .max_age(PREFLIGHT_AGE)
 }
