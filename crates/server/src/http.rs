@@ -2,6 +2,7 @@
 
 mod admin;
 mod body;
+mod description;
 mod error;
 pub(crate) mod origin;
 mod page;
@@ -34,7 +35,7 @@ use error::Refusal;
 /// Builds the routes. Socket paths are not among them: the listener takes those.
 pub fn router(app: Arc<App>) -> Router {
     let (api, described) = api::router().split_for_parts();
-    let described: Arc<str> = described.to_json().unwrap_or_default().into();
+    let described: Arc<str> = description::render(described).into();
     let asked = Router::new()
         .merge(api.route_layer(from_fn_with_state(app.clone(), api::once)))
         .route("/ready", get(ysweet::ready))
@@ -69,10 +70,14 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
+/// Says that the process lives.
+#[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, body = String)))]
 async fn healthz() -> &'static str {
     "ok\n"
 }
 
+/// Says whether edits are taken: the store is open and checked.
+#[utoipa::path(get, path = "/readyz", tag = "operation", responses((status = 200, body = Object)))]
 async fn readyz(State(app): State<Arc<App>>) -> Response {
     match app.is_ready() {
         Ok(()) => Json(json!({ "ready": true })).into_response(),
@@ -80,6 +85,8 @@ async fn readyz(State(app): State<Arc<App>>) -> Response {
     }
 }
 
+/// Gives the counters in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, body = String)))]
 async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
     // The size of the store is asked of the file system.
     let text = blocking(move || {
