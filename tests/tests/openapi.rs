@@ -49,11 +49,16 @@ async fn every_get_that_is_described_answers_as_described() {
     let turn = json!({ "role": "user", "parts": [{ "type": "text", "text": "hello" }] });
     let said = ada.post(&format!("/conversations/{CONVERSATION}/messages"), turn).await;
     let message = said["id"].as_str().expect("an id").to_owned();
+    // The hash of nothing.
+    let nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let put = ask(&server, "PUT", &format!("/v1/users/ada/blobs/{nothing}"), &owner, "").await;
+    assert_eq!(put.status(), StatusCode::CREATED);
     let name = format!("ada/c/{CONVERSATION}");
     let places = BTreeMap::from([
         ("user", "ada".to_owned()),
         ("conversation", CONVERSATION.to_owned()),
         ("message", message),
+        ("sha256", nothing.to_owned()),
         ("name", name.clone()),
         ("id", name),
     ]);

@@ -14,12 +14,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     auth::Auth,
+    blobs::Blobs,
     config::Config,
     gate::Shares,
     http::rates::Counts,
     metrics::Metrics,
     outbound::Room,
-    registry::{Census, Registry},
+    registry::{Census, Engine, Registry},
 };
 
 /// The server's shared state.
@@ -58,6 +59,8 @@ pub struct App {
 pub struct Open {
     /// The open documents.
     pub registry: Registry,
+    /// The files that messages refer to.
+    pub(crate) blobs: Arc<Blobs>,
     /// The store.
     pub store: Arc<dyn Store>,
     /// The thread that folds cold documents, until the server goes down.
@@ -71,6 +74,13 @@ impl std::fmt::Debug for Open {
 }
 
 impl Open {
+    /// Puts together what a server with this configuration works on.
+    pub fn new(config: &Config, engine: Arc<Engine>) -> Self {
+        let store = engine.journal.store().clone();
+        let blobs = Blobs::new(&config.data, engine.clone(), &config.limits);
+        Self { registry: Registry::new(engine), blobs, store, folding: Mutex::default() }
+    }
+
     /// Waits until the journal's queue has room.
     pub async fn room(&self) {
         let (told, tell) = oneshot::channel();

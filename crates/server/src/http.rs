@@ -34,7 +34,9 @@ use error::Refusal;
 
 /// Builds the routes. Socket paths are not among them: the listener takes those.
 pub fn router(app: Arc<App>) -> Router {
-    let (api, described) = api::router().split_for_parts();
+    let (api, mut described) = api::router().split_for_parts();
+    let (uploads, of_uploads) = api::uploads().split_for_parts();
+    described.merge(of_uploads);
     let described: Arc<str> = description::render(described).into();
     let asked = Router::new()
         .merge(api.route_layer(from_fn_with_state(app.clone(), api::once)))
@@ -60,6 +62,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .merge(looked_up)
+        // An upload has a time of its own.
+        .merge(uploads.layer(from_fn_with_state(app.clone(), rates::limit)))
         .merge(asked)
         .fallback(page::serve)
         .method_not_allowed_fallback(wrong_method)

@@ -18,6 +18,7 @@ mod api;
 pub mod app;
 mod attachments;
 pub mod auth;
+mod blobs;
 pub mod cli;
 pub mod clock;
 pub mod commands;

@@ -18,7 +18,8 @@ use syncline_sync::{Draft, Join, Looking, PeerId, Settings, Writing};
 use tokio::sync::oneshot;
 
 use crate::{
-    config::Limits, document::Document, edits::SubmitError, metrics::Metrics, outbound::Outbound, pool::Pool,
+    blobs::mentions::Mentions, config::Limits, document::Document, edits::SubmitError, metrics::Metrics,
+    outbound::Outbound, pool::Pool,
 };
 
 /// The journal that tags its entries with the document they belong to.
@@ -41,6 +42,8 @@ pub struct Engine {
     pub pool: Pool,
     /// Server edits that may wait for one document.
     pub edits_per_document: usize,
+    /// Finds the blobs that edits refer to.
+    pub(crate) mentions: Mentions,
     /// Why the store takes nothing more, once it does not.
     pub(crate) failure: OnceLock<String>,
 }
@@ -66,6 +69,7 @@ impl Engine {
             pool: Pool::new(runtime.clone(), limits.pool_threads),
             runtime,
             edits_per_document: limits.http_edits_per_document,
+            mentions: Mentions::default(),
             failure: OnceLock::new(),
         })
     }

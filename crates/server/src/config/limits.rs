@@ -150,6 +150,25 @@ pub struct Limits {
     pub http_ms: u64,
     /// Updates over HTTP that wait for one document. Beyond them: 503, try again.
     pub http_edits_per_document: usize,
+    /// One blob.
+    pub blob_bytes: u64,
+    /// All blobs of one user, unfinished ones with the length that they are to have: bytes,
+    pub blob_user_bytes: u64,
+    /// and their number.
+    pub blobs_per_user: usize,
+    /// Unfinished uploads of one user.
+    pub blob_uploads: usize,
+    /// An upload that nobody went on with for this long is dropped.
+    pub blob_upload_ms: u64,
+    /// Blobs that are received at the same time, of all users. Beyond them: 503, try again.
+    pub blob_transfers: usize,
+    /// One call that uploads: it is broken off then, and what came is kept. It breaks off earlier where nothing comes
+    /// for `send_ms`.
+    pub blob_call_ms: u64,
+    /// A blob that nothing has referred to for this long is removed.
+    pub blob_grace_ms: u64,
+    /// Time between two steps of the search for such blobs; a step looks at 256.
+    pub blob_sweep_ms: u64,
     /// What one user (by the token) may read over HTTP in `rate_window_ms`: requests; 0 for no limit.
     pub rate_reads: u64,
     /// The same of requests that write.
@@ -229,6 +248,15 @@ impl Default for Limits {
             http_json_bytes: 64 << 10,
             http_ms: 30_000,
             http_edits_per_document: 64,
+            blob_bytes: 256 << 20,
+            blob_user_bytes: 4 << 30,
+            blobs_per_user: 10_000,
+            blob_uploads: 32,
+            blob_upload_ms: 24 * 60 * 60 * 1_000,
+            blob_transfers: 64,
+            blob_call_ms: 10 * 60 * 1_000,
+            blob_grace_ms: 24 * 60 * 60 * 1_000,
+            blob_sweep_ms: 10_000,
             rate_reads: 12_000,
             rate_writes: 3_000,
             rate_failures: 300,
