@@ -103,7 +103,7 @@ async fn every_write_that_is_described_is_there_and_asks_for_a_token() {
     let document: Value = get(&server, "/openapi.json").await.json().await.expect("JSON");
     for (path, methods) in document["paths"].as_object().expect("paths") {
         let path = path.replace("{conversation}", CONVERSATION).replace("{sha256}", &"0".repeat(64));
-        let path = path.replace('{', "").replace('}', "");
+        let path = path.replace(['{', '}'], "");
         for method in ["post", "put", "patch", "delete"] {
             if methods.get(method).is_some() {
                 let refused = ask(&server, &method.to_uppercase(), &path, "", "{}").await;

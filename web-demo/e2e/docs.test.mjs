@@ -46,7 +46,10 @@ test("the page shows every call, tries one, and asks nobody but its server", asy
   const calls = Object.values(described.paths).flatMap((path) =>
     Object.keys(path).filter((method) => METHODS.includes(method)),
   );
-  await page.locator(".opblock").nth(calls.length - 1).waitFor();
+  await page
+    .locator(".opblock")
+    .nth(calls.length - 1)
+    .waitFor();
   assert.equal(await page.locator(".opblock").count(), calls.length);
 
   await mkdir(SCREENSHOTS, { recursive: true });

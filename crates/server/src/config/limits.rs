@@ -146,7 +146,7 @@ pub struct Limits {
     pub journal_bytes: u64,
     /// The JSON body of one HTTP request. An update may have `message_bytes`.
     pub http_json_bytes: usize,
-    /// One HTTP request, its body included, backups aside.
+    /// One HTTP request, its body included, backups and uploads of blobs aside.
     pub http_ms: u64,
     /// Updates over HTTP that wait for one document. Beyond them: 503, try again.
     pub http_edits_per_document: usize,

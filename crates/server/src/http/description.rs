@@ -11,6 +11,8 @@ use super::{admin, ysweet};
 const USERS: &str = "/v1/users/";
 /// Calls that anybody may make.
 const PUBLIC: [&str; 5] = ["/healthz", "/readyz", "/metrics", "/openapi.json", "/ready"];
+/// Media types of bytes: their description is derived from `Vec<u8>`, which would be an array of numbers.
+const BYTES: [&str; 3] = ["application/octet-stream", "application/partial-upload", "application/zip"];
 const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
 const METHODS: [&str; 6] = ["get", "head", "put", "post", "patch", "delete"];
@@ -81,6 +83,9 @@ fn complete(path: &str, method: &str, call: &mut Value) {
             None => call["parameters"] = json!([key]),
         }
     }
+    if let Some(body) = call.get_mut("requestBody") {
+        show_bytes(body);
+    }
     let Some(responses) = call["responses"].as_object_mut() else { return };
     let tagged = path.contains("/preferences") || (is_blob && matches!(method, "get" | "head"));
     for (status, response) in responses.iter_mut() {
@@ -110,12 +115,21 @@ fn describe(status: &str, response: &mut Value) {
             StatusCode::from_bytes(status.as_bytes()).ok().and_then(|status| status.canonical_reason());
         response["description"] = json!(word.unwrap_or("any other failure"));
     }
+    show_bytes(response);
     let Some(content) = response.get_mut("content").and_then(Value::as_object_mut) else { return };
     let is_problem = |body: &Value| body["schema"]["$ref"] == "#/components/schemas/Problem";
     if content.get(JSON).is_some_and(is_problem)
         && let Some(body) = content.remove(JSON)
     {
         content.insert(PROBLEM.to_owned(), body);
+    }
+}
+
+/// Says of a body that it is bytes, where it is.
+fn show_bytes(body: &mut Value) {
+    let content = body.get_mut("content").and_then(Value::as_object_mut);
+    for (_, shown) in content.into_iter().flatten().filter(|(kind, _)| BYTES.contains(&kind.as_str())) {
+        shown["schema"] = json!({ "type": "string", "format": "binary" });
     }
 }
 
