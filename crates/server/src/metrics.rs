@@ -3,6 +3,7 @@
 //! Our own counters and our own text: on the hot path a count is one relaxed add to a cache line of the thread's
 //! own, which no metrics library here gives, and the text format is three kinds of lines.
 
+mod blobs;
 mod counter;
 mod text;
 
@@ -22,6 +23,7 @@ use syncline_store::{
 
 use crate::registry::Census;
 
+use blobs::BlobCounts;
 use counter::Sharded;
 use text::{Kind, Text};
 
@@ -99,23 +101,11 @@ pub struct Metrics {
     refusals: Labelled,
     denials: Labelled,
     limited: Labelled,
-    blobs: BlobCounts,
+    /// What happens to blobs.
+    pub(crate) blobs: BlobCounts,
     refusals_of: Mutex<HashMap<DocumentName, u64>>,
     closes: Mutex<BTreeMap<u16, u64>>,
     requests: Mutex<BTreeMap<u16, u64>>,
-}
-
-/// What happened to blobs.
-#[derive(Debug, Default)]
-struct BlobCounts {
-    held: AtomicU64,
-    held_bytes: AtomicU64,
-    stored: AtomicU64,
-    collected: AtomicU64,
-    kept: AtomicU64,
-    received: AtomicU64,
-    sent: AtomicU64,
-    dropped: Labelled,
 }
 
 /// Counts by a word from the code: few, and off the hot path.
@@ -195,42 +185,6 @@ impl Metrics {
         self.limited.add(policy);
     }
 
-    /// Counts a blob that became whole.
-    pub fn blob_stored(&self) {
-        self.blobs.stored.fetch_add(1, Relaxed);
-    }
-
-    /// Counts a blob that was removed because nothing referred to it.
-    pub fn blob_collected(&self) {
-        self.blobs.collected.fetch_add(1, Relaxed);
-    }
-
-    /// Counts a look at a blob after which it stayed.
-    pub fn blob_kept(&self) {
-        self.blobs.kept.fetch_add(1, Relaxed);
-    }
-
-    /// Counts an upload that was dropped, by the reason.
-    pub fn blob_dropped(&self, reason: &'static str) {
-        self.blobs.dropped.add(reason);
-    }
-
-    /// Counts bytes of blobs that came in.
-    pub fn blob_bytes_in(&self, bytes: usize) {
-        self.blobs.received.fetch_add(bytes as u64, Relaxed);
-    }
-
-    /// Counts bytes of blobs that were asked for.
-    pub fn blob_bytes_out(&self, bytes: u64) {
-        self.blobs.sent.fetch_add(bytes, Relaxed);
-    }
-
-    /// Takes in what a walk over all blobs found.
-    pub fn blobs_held(&self, blobs: u64, bytes: u64) {
-        self.blobs.held.store(blobs, Relaxed);
-        self.blobs.held_bytes.store(bytes, Relaxed);
-    }
-
     /// Counts a WebSocket that the server closed, by its code.
     pub fn closed(&self, code: u16) {
         *self.closes.lock().entry(code).or_default() += 1;
@@ -293,7 +247,7 @@ impl Metrics {
             render_commits(&mut text, writer);
         }
         render_store(&mut text, sample);
-        self.render_blobs(&mut text);
+        self.blobs.render(&mut text);
         self.render_trouble(&mut text);
         render_process(&mut text, sample);
         text.finish()
@@ -373,31 +327,6 @@ impl Metrics {
             "age of the oldest update not on disk yet",
             age,
         );
-    }
-
-    fn render_blobs(&self, text: &mut Text) {
-        let blobs = &self.blobs;
-        let families = [
-            ("blobs", Kind::Gauge, "blobs, as of the last walk over all of them", &blobs.held),
-            ("blob_bytes", Kind::Gauge, "their bytes", &blobs.held_bytes),
-            ("blobs_stored_total", Kind::Counter, "blobs that became whole", &blobs.stored),
-            (
-                "blobs_collected_total",
-                Kind::Counter,
-                "blobs removed because nothing referred to them",
-                &blobs.collected,
-            ),
-            ("blobs_kept_total", Kind::Counter, "looks at a blob after which it stayed", &blobs.kept),
-            ("blob_received_bytes_total", Kind::Counter, "bytes of blobs received", &blobs.received),
-            ("blob_sent_bytes_total", Kind::Counter, "bytes of blobs asked for", &blobs.sent),
-        ];
-        for (name, kind, help, value) in families {
-            text.single(name, kind, help, value.load(Relaxed));
-        }
-        text.family("blobs_dropped_total", Kind::Counter, "uploads dropped, by reason");
-        for (reason, count) in blobs.dropped.0.lock().iter() {
-            text.labelled("blobs_dropped_total", "reason", reason, *count);
-        }
     }
 
     fn render_trouble(&self, text: &mut Text) {

@@ -305,7 +305,7 @@ pub(super) async fn get(home: Home, AtBlob(name): AtBlob, headers: HeaderMap) ->
         let range = format!("bytes {from}-{}/{}", to - 1, blob.bytes);
         answer.extend(HeaderValue::from_str(&range).ok().map(|range| (header::CONTENT_RANGE, range)));
     }
-    shelf.metrics().blob_bytes_out(to - from);
+    shelf.metrics().blobs.sent(to - from);
     let pieces = tokio_util::io::ReaderStream::with_capacity(file.take(to - from), PIECE);
     Ok((status, answer, Body::from_stream(pieces)).into_response())
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     BLOB, Blob, Blobs, Key, Name, PAGE, Trouble, UPLOAD, Upload,
     mentions::{self, Referral},
-    parse_key, row, unlink,
+    parse_key, row,
 };
 use crate::{app::Open, clock::now_ms};
 
@@ -84,15 +84,15 @@ async fn sweep_blobs(open: &Arc<Open>, walk: &mut Walk) -> Result<(), Trouble> {
         match outcome {
             Ok(true) => {
                 (walk.blobs, walk.bytes) = (walk.blobs - 1, walk.bytes - bytes);
-                shelf.metrics().blob_collected();
+                shelf.metrics().blobs.collected();
                 tracing::info!(event = "blob_collected", name = %key.1);
             }
-            Ok(false) => shelf.metrics().blob_kept(),
+            Ok(false) => shelf.metrics().blobs.kept(),
             Err(error) => tracing::warn!(event = "blob_not_collected", name = %key.1, %error),
         }
     }
     if walk.after.is_empty() {
-        shelf.metrics().blobs_held(walk.blobs, walk.bytes);
+        shelf.metrics().blobs.held(walk.blobs, walk.bytes);
         *walk = Walk::default();
     }
     Ok(())
@@ -102,6 +102,10 @@ async fn sweep_blobs(open: &Arc<Open>, walk: &mut Walk) -> Result<(), Trouble> {
 async fn look(open: &Arc<Open>, key: &Key, blob: Blob) -> Result<bool, Trouble> {
     let shelf = &open.blobs;
     let Some(place) = shelf.enter_idle(key) else { return Ok(false) };
+    // From here on nobody else changes it; until now somebody may have.
+    if shelf.read::<Blob>(BLOB, key)?.is_none_or(|now| now.seen != blob.seen) {
+        return Ok(false);
+    }
     // Behind all that was queued before the look began: from now on the store shows it.
     shelf.write(vec![row(BLOB, key, &blob)]).await?;
     if !referrers(open, key, 1).await?.is_empty() {
@@ -198,12 +202,21 @@ impl Blobs {
             if now_ms() < upload.at.saturating_add(self.limits.blob_upload_ms) {
                 continue;
             }
-            if let Some(place) = self.enter_idle(&key) {
-                unlink(&self.path(&key)).await?;
-                self.remove(&place).await?;
-                self.metrics().blob_dropped("age");
+            if self.drop_upload(&key, &upload).await? {
+                self.metrics().blobs.dropped("age");
             }
         }
         Ok(())
+    }
+
+    /// Drops an upload as it was seen; says whether it did.
+    async fn drop_upload(self: &Arc<Self>, key: &Key, seen: &Upload) -> Result<bool, Trouble> {
+        let Some(place) = self.enter_idle(key) else { return Ok(false) };
+        // From here on nobody else goes on with it; until now somebody may have.
+        if self.read::<Upload>(UPLOAD, key)?.is_none_or(|now| now.at != seen.at) {
+            return Ok(false);
+        }
+        self.remove(&place).await?;
+        Ok(true)
     }
 }

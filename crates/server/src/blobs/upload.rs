@@ -157,14 +157,14 @@ impl Blobs {
             Written::TooLong(offset) => Received::TooLong(offset),
             Written::Whole((name, _)) if name != place.key.1 => {
                 self.remove(place).await?;
-                self.metrics().blob_dropped("hash");
+                self.metrics().blobs.dropped("hash");
                 Received::Wrong(name)
             }
             Written::Whole((_, upload)) => {
                 let now = now_ms();
                 let blob = Blob { bytes: upload.bytes, kind: upload.kind, at: now, seen: now };
                 self.write(vec![row(BLOB, &place.key, &blob), deleted(UPLOAD, &place.key)]).await?;
-                self.metrics().blob_stored();
+                self.metrics().blobs.stored();
                 Received::Whole(blob)
             }
         })
@@ -236,7 +236,7 @@ impl Incoming {
         let mut hash = (begun == 0).then(Sha256::new);
         let (mut at, total) = (begun, self.upload.bytes);
         while let Some(piece) = pieces.blocking_recv() {
-            self.blobs.metrics().blob_bytes_in(piece.len());
+            self.blobs.metrics().blobs.received(piece.len());
             if piece.len() as u64 > total - at {
                 self.settle(&file, at)?;
                 return Ok(Written::TooLong(at));

@@ -114,3 +114,27 @@ async fn a_row_of_a_document_that_does_not_refer_any_more_is_taken_away() {
     assert!(collect(&open, &key, blob).await);
     assert_eq!(open.store.row(&stale).expect("a store"), None);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_was_sent_again_since_it_was_seen_stays() {
+    let (open, _folder) = open();
+    let (key, blob) = upload(&open, b"content").await;
+    let seen = Blob { seen: blob.seen - 1, ..blob };
+    assert!(!collect(&open, &key, seen).await);
+    assert!(is_there(&open, &key));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_became_a_blob_is_not_dropped() {
+    let (open, _folder) = open();
+    let (key, _) = upload(&open, b"content").await;
+    let old = Upload { bytes: 7, kind: "text/plain".to_owned(), offset: 0, at: 1 };
+    assert!(!open.blobs.drop_upload(&key, &old).await.expect("a store"), "it is none any more");
+    assert!(is_there(&open, &key));
+    open.blobs.write(vec![row(UPLOAD, &key, &old)]).await.expect("written");
+    assert!(
+        !open.blobs.drop_upload(&key, &Upload { at: 0, ..old.clone() }).await.expect("a store"),
+        "it went on"
+    );
+    assert!(open.blobs.drop_upload(&key, &old).await.expect("a store"));
+}
