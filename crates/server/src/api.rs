@@ -5,6 +5,7 @@
 //! ([`problem`]), lists are `{"items": [...], "next": cursor|null}` ([`paging`]).
 
 mod at;
+pub(crate) mod blobs;
 mod conversations;
 mod drafts;
 mod home;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(crate) use self::{home::Home, idempotency::once};
+pub(crate) use self::{home::Home, idempotency::once, problem::too_many};
 use crate::app::App;
 
 /// What the document says beside its paths.
@@ -42,6 +43,7 @@ use crate::app::App;
         (name = "devices", description = "Names of devices, and which are signed out for good"),
         (name = "folders", description = "Folders of conversations"),
         (name = "drafts", description = "What stands in the composers"),
+        (name = "blobs", description = "Files that messages refer to: resumable uploads, ranges"),
         (name = "transfer", description = "Import and export"),
     )
 )]
@@ -70,7 +72,14 @@ pub(crate) fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(drafts::list))
         .routes(routes!(drafts::set, drafts::delete))
         .routes(routes!(drafts::take_over))
+        .routes(routes!(blobs::head, blobs::get, blobs::delete))
         .routes(routes!(transfer::import))
         .routes(routes!(transfer::export))
         .routes(routes!(transfer::chat))
+}
+
+/// Builds the routes that take uploads. They take as long as bytes keep coming, and no `Idempotency-Key`: a blob's name
+/// is its content's.
+pub(crate) fn uploads() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(blobs::put, blobs::patch))
 }

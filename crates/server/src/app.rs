@@ -14,11 +14,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     auth::Auth,
+    blobs::Blobs,
     config::Config,
     gate::Shares,
+    http::rates::Counts,
     metrics::Metrics,
     outbound::Room,
-    registry::{Census, Registry},
+    registry::{Census, Engine, Registry},
 };
 
 /// The server's shared state.
@@ -42,6 +44,8 @@ pub struct App {
     pub(crate) room: Arc<Room>,
     /// Places for connections.
     pub(crate) connections: Arc<Semaphore>,
+    /// How often everybody asked over HTTP.
+    pub(crate) counts: Counts,
     /// Keys of API writes that are under way, with their users.
     pub(crate) keyed: Mutex<HashSet<String>>,
     engine: OnceLock<Arc<Open>>,
@@ -55,6 +59,8 @@ pub struct App {
 pub struct Open {
     /// The open documents.
     pub registry: Registry,
+    /// The files that messages refer to.
+    pub(crate) blobs: Arc<Blobs>,
     /// The store.
     pub store: Arc<dyn Store>,
     /// The thread that folds cold documents, until the server goes down.
@@ -68,6 +74,13 @@ impl std::fmt::Debug for Open {
 }
 
 impl Open {
+    /// Puts together what a server with this configuration works on.
+    pub fn new(config: &Config, engine: Arc<Engine>) -> Self {
+        let store = engine.journal.store().clone();
+        let blobs = Blobs::new(&config.data, engine.clone(), &config.limits);
+        Self { registry: Registry::new(engine), blobs, store, folding: Mutex::default() }
+    }
+
     /// Waits until the journal's queue has room.
     pub async fn room(&self) {
         let (told, tell) = oneshot::channel();
@@ -95,6 +108,7 @@ impl App {
             }),
             room: Arc::new(Room::new(limits)),
             connections: Arc::new(Semaphore::new(limits.connections)),
+            counts: Counts::new(&config),
             config,
             auth,
             metrics,

@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use syncline_document::record::{Origin, Sequence};
+use syncline_document::record::{Entry, Origin, Sequence};
 use syncline_protocol::{frame::Message, names::DocumentName};
 use syncline_store::{Row, StoreError};
 use syncline_sync::{Edit, Effect, Join, Looking, PeerId, Session, Verdict, Writing};
@@ -259,18 +259,22 @@ impl Document {
                 }
             }
             Effect::Append(entry) => {
-                if let Some(me) = self.me.upgrade() {
+                let Some(me) = self.me.upgrade() else { return };
+                let rows = self.engine.mentions.rows(&self.name, [&*entry.bytes]);
+                if rows.is_empty() {
                     self.engine.journal.append(entry, me);
+                } else {
+                    self.append_together([(entry, me)], rows);
                 }
             }
             Effect::AppendJudged { entry, judged, verdict } => {
                 let Some(me) = self.me.upgrade() else { return };
-                let rows = self.rows(inner, entry.sequence, &verdict);
+                let mut rows = self.rows(inner, entry.sequence, &verdict);
+                let updates =
+                    [Some(&entry), judged.as_ref()].into_iter().flatten().map(|entry| &*entry.bytes);
+                rows.extend(self.engine.mentions.rows(&self.name, updates));
                 let entries = [Some(entry), judged].into_iter().flatten().map(|entry| (entry, me.clone()));
-                if let Err(error) = self.engine.journal.append_together(entries, rows) {
-                    // The journal is closed: nothing is acked any more, and the devices keep what they wrote.
-                    tracing::error!(document = %self.name, %error, "an edit came too late");
-                }
+                self.append_together(entries, rows);
                 self.engine.metrics.judged(&verdict.judgement);
                 self.engine.sent.judged(&self.name, &verdict.judgement);
             }
@@ -301,6 +305,13 @@ impl Document {
             }
             Effect::EditSaved(edit) => inner.edits.saved(edit),
             Effect::EditRefused(edit, code, reason) => inner.edits.refused(edit, code, reason),
+        }
+    }
+
+    fn append_together(&self, entries: impl IntoIterator<Item = (Entry, Arc<Self>)>, rows: Vec<Row>) {
+        if let Err(error) = self.engine.journal.append_together(entries, rows) {
+            // The journal is closed: nothing is acked any more, and the devices keep what they wrote.
+            tracing::error!(document = %self.name, %error, "an edit came too late");
         }
     }
 

@@ -2,9 +2,11 @@
 
 mod admin;
 mod body;
+mod description;
 mod error;
 pub(crate) mod origin;
 mod page;
+pub(crate) mod rates;
 mod ysweet;
 
 use std::{sync::Arc, time::Duration};
@@ -32,15 +34,12 @@ use error::Refusal;
 
 /// Builds the routes. Socket paths are not among them: the listener takes those.
 pub fn router(app: Arc<App>) -> Router {
-    let (api, described) = api::router().split_for_parts();
-    let described: Arc<str> = described.to_json().unwrap_or_default().into();
+    let (api, mut described) = api::router().split_for_parts();
+    let (uploads, of_uploads) = api::uploads().split_for_parts();
+    described.merge(of_uploads);
+    let described: Arc<str> = description::render(described).into();
     let asked = Router::new()
         .merge(api.route_layer(from_fn_with_state(app.clone(), api::once)))
-        .route(
-            "/openapi.json",
-            get(async move || ([(header::CONTENT_TYPE, "application/json")], described.to_string())),
-        )
-        .route("/metrics", get(metrics))
         .route("/ready", get(ysweet::ready))
         .route("/check_store", post(ysweet::check_store))
         .route("/doc/new", post(ysweet::new))
@@ -49,10 +48,22 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/admin/documents", get(admin::documents))
         .route("/v1/admin/documents/{*name}", get(admin::document))
         .route("/v1/admin/backup", get(admin::backup))
+        .layer(from_fn_with_state(app.clone(), limit_time))
+        .layer(from_fn_with_state(app.clone(), rates::limit));
+    // Watchers and pages come as often as they like.
+    let looked_up = Router::new()
+        .route(
+            "/openapi.json",
+            get(async move || ([(header::CONTENT_TYPE, "application/json")], described.to_string())),
+        )
+        .route("/metrics", get(metrics))
         .layer(from_fn_with_state(app.clone(), limit_time));
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .merge(looked_up)
+        // An upload has a time of its own.
+        .merge(uploads.layer(from_fn_with_state(app.clone(), rates::limit)))
         .merge(asked)
         .fallback(page::serve)
         .method_not_allowed_fallback(wrong_method)
@@ -63,10 +74,14 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
+/// Says that the process lives.
+#[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, body = String)))]
 async fn healthz() -> &'static str {
     "ok\n"
 }
 
+/// Says whether edits are taken: the store is open and checked.
+#[utoipa::path(get, path = "/readyz", tag = "operation", responses((status = 200, body = Object)))]
 async fn readyz(State(app): State<Arc<App>>) -> Response {
     match app.is_ready() {
         Ok(()) => Json(json!({ "ready": true })).into_response(),
@@ -74,6 +89,8 @@ async fn readyz(State(app): State<Arc<App>>) -> Response {
     }
 }
 
+/// Gives the counters in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, body = String)))]
 async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
     // The size of the store is asked of the file system.
     let text = blocking(move || {
@@ -113,12 +130,13 @@ fn principal(app: &App, headers: &HeaderMap) -> Result<Principal, Refusal> {
 
 /// Judges the token of a request.
 pub(crate) fn bearer(app: &App, headers: &HeaderMap) -> Result<Principal, Denied> {
-    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = header.and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(token)
-    });
-    app.auth.principal(token).inspect_err(|denied| app.metrics.denied(denied.code()))
+    app.auth.principal(token(headers)).inspect_err(|denied| app.metrics.denied(denied.code()))
+}
+
+/// Returns the token of a request.
+fn token(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token)
 }
 
 /// Returns the store, once it is open.

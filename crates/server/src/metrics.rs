@@ -3,6 +3,7 @@
 //! Our own counters and our own text: on the hot path a count is one relaxed add to a cache line of the thread's
 //! own, which no metrics library here gives, and the text format is three kinds of lines.
 
+mod blobs;
 mod counter;
 mod text;
 
@@ -22,6 +23,7 @@ use syncline_store::{
 
 use crate::registry::Census;
 
+use blobs::BlobCounts;
 use counter::Sharded;
 use text::{Kind, Text};
 
@@ -98,6 +100,9 @@ pub struct Metrics {
     panics: AtomicU64,
     refusals: Labelled,
     denials: Labelled,
+    limited: Labelled,
+    /// What happens to blobs.
+    pub(crate) blobs: BlobCounts,
     refusals_of: Mutex<HashMap<DocumentName, u64>>,
     closes: Mutex<BTreeMap<u16, u64>>,
     requests: Mutex<BTreeMap<u16, u64>>,
@@ -175,6 +180,11 @@ impl Metrics {
         self.denials.add(code);
     }
 
+    /// Counts a request that a rate limit turned away, by the policy.
+    pub fn limited(&self, policy: &'static str) {
+        self.limited.add(policy);
+    }
+
     /// Counts a WebSocket that the server closed, by its code.
     pub fn closed(&self, code: u16) {
         *self.closes.lock().entry(code).or_default() += 1;
@@ -237,6 +247,7 @@ impl Metrics {
             render_commits(&mut text, writer);
         }
         render_store(&mut text, sample);
+        self.blobs.render(&mut text);
         self.render_trouble(&mut text);
         render_process(&mut text, sample);
         text.finish()
@@ -328,6 +339,14 @@ impl Metrics {
             for (reason, count) in counts.0.lock().iter() {
                 text.labelled(name, "reason", reason, *count);
             }
+        }
+        text.family(
+            "rate_limited_total",
+            Kind::Counter,
+            "HTTP requests that a rate limit turned away, by policy",
+        );
+        for (policy, count) in self.limited.0.lock().iter() {
+            text.labelled("rate_limited_total", "policy", policy, *count);
         }
         text.family("closes_total", Kind::Counter, "WebSockets the server closed, by close code");
         for (code, count) in self.closes.lock().iter() {

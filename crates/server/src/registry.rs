@@ -18,8 +18,8 @@ use syncline_sync::{Draft, Join, Looking, PeerId, Settings, Writing};
 use tokio::sync::oneshot;
 
 use crate::{
-    config::Limits, document::Document, edits::SubmitError, metrics::Metrics, outbound::Outbound, pool::Pool,
-    sent::Sent,
+    blobs::mentions::Mentions, config::Limits, document::Document, edits::SubmitError, metrics::Metrics,
+    outbound::Outbound, pool::Pool, sent::Sent,
 };
 
 /// The journal that tags its entries with the document they belong to.
@@ -44,6 +44,8 @@ pub struct Engine {
     pub edits_per_document: usize,
     /// Drafts whose message may be saved.
     pub(crate) sent: Sent,
+    /// Finds the blobs that edits refer to.
+    pub(crate) mentions: Mentions,
     /// Why the store takes nothing more, once it does not.
     pub(crate) failure: OnceLock<String>,
 }
@@ -70,6 +72,7 @@ impl Engine {
             runtime,
             edits_per_document: limits.http_edits_per_document,
             sent: Sent::default(),
+            mentions: Mentions::default(),
             failure: OnceLock::new(),
         })
     }

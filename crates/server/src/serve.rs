@@ -2,7 +2,6 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
 use syncline_store::{
     CommitReport, Store, StoreError, Writer,
     fold::{FoldOptions, Folder, Folding},
@@ -17,12 +16,13 @@ use tokio::{
 use crate::{
     app::{App, Open},
     auth::{Auth, AuthError},
+    blobs::collect,
     clock::now_ms,
     config::Config,
     document::Document,
     http, listener,
     metrics::Metrics,
-    registry::{Engine, Registry},
+    registry::Engine,
     sent, tls,
 };
 
@@ -121,8 +121,12 @@ pub(crate) async fn open_store(app: &Arc<App>) -> Result<tokio::task::JoinHandle
     });
     let runtime = tokio::runtime::Handle::current();
     let engine = Engine::new(journal, app.metrics.clone(), &app.config.limits, runtime);
-    let registry = Registry::new(engine);
-    app.open(Open { registry, store, folding: Mutex::new(Some(Folding::start(folder)?)) });
+    let open = Open::new(&app.config, engine);
+    *open.folding.lock() = Some(Folding::start(folder)?);
+    app.open(open);
+    if let Some(open) = app.engine() {
+        app.tasks.spawn(collect::run(open.clone(), app.draining.clone()));
+    }
     app.tasks.spawn(sent::clear_up(app.clone()));
     Ok(tokio::spawn(report(app.clone(), receive)))
 }

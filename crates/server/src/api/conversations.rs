@@ -39,6 +39,7 @@ const TAGS: usize = 64;
 /// A conversation in a list.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Conversation)]
 pub(super) struct Item {
     id: String,
     /// The person's own title, else the automatic one.

@@ -18,6 +18,7 @@ use super::{at::AtConversation, home::Home, paging::Page, problem::Problem};
 /// A draft.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Draft)]
 pub(super) struct Item {
     conversation: String,
     /// Whose composer it stands in.

@@ -33,6 +33,7 @@ use crate::{app::App, clock::now_ms};
 /// A preference as it stands.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Preference)]
 pub(super) struct Item {
     name: String,
     /// Null while it is blocked.

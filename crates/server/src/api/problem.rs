@@ -6,7 +6,7 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use syncline_document::schema::Unfit;
 use syncline_store::StoreError;
 use utoipa::ToSchema;
@@ -30,6 +30,10 @@ pub(crate) struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     current: Option<Box<Value>>,
+    /// What else there is to tell, by name.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
+    more: Option<Box<Map<String, Value>>>,
     /// The tag of what stands there now.
     #[serde(skip)]
     etag: Option<Box<HeaderValue>>,
@@ -44,6 +48,7 @@ impl Problem {
             detail: detail.into(),
             code,
             current: None,
+            more: None,
             etag: None,
         }
     }
@@ -51,6 +56,12 @@ impl Problem {
     /// Shows what stands there now, with its tag.
     pub(super) fn with_current(mut self, current: Value, etag: HeaderValue) -> Self {
         (self.current, self.etag) = (Some(Box::new(current)), Some(Box::new(etag)));
+        self
+    }
+
+    /// Tells one thing more.
+    pub(super) fn with(mut self, name: &str, value: Value) -> Self {
+        self.more.get_or_insert_default().insert(name.to_owned(), value);
         self
     }
 
@@ -82,6 +93,11 @@ impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.detail)
     }
+}
+
+/// Answers a request that a rate limit turned away.
+pub(crate) fn too_many(detail: String) -> Response {
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail).into_response()
 }
 
 impl IntoResponse for Problem {

@@ -6,6 +6,7 @@ use syncline_store::{
 };
 
 use crate::{
+    blobs::check,
     cli::{Failure, Verify},
     commands::{open_existing, print},
 };
@@ -16,15 +17,26 @@ pub(crate) fn run(arguments: &Verify) -> Result<(), Failure> {
     for finding in &verified.findings {
         print(&format!("{}: {}", finding.at, finding.problem))?;
     }
+    let blobs = check::check(&store, &arguments.data)?;
+    for (blob, problem) in &blobs.findings {
+        print(&format!("{blob}: {problem}"))?;
+    }
+    if blobs.strangers > 0 {
+        print(&format!("{} files under blobs belong to nothing here: they can be deleted", blobs.strangers))?;
+    }
     let (documents, entries, rows) = (verified.documents, verified.entries, verified.rows);
-    if verified.findings.is_empty() {
-        let text = format!("{documents} documents with {entries} entries, {rows} rows: all of it is whole");
+    let (total, damaged) = (blobs.blobs, blobs.findings.len());
+    if verified.findings.is_empty() && blobs.findings.is_empty() {
+        let text = format!(
+            "{documents} documents with {entries} entries, {rows} rows, {total} blobs: all of it is whole"
+        );
         return print(&text);
     }
     let wrong = verified.findings.len();
     let wrong_rows = verified.findings.iter().filter(|finding| matches!(finding.at, Place::Row(_))).count();
     let wrong_documents = wrong - wrong_rows;
     Err(Failure::Check(format!(
-        "{wrong_documents} of {documents} documents and {wrong_rows} of {rows} rows are damaged"
+        "{wrong_documents} of {documents} documents, {wrong_rows} of {rows} rows and {damaged} of {total} blobs are \
+         damaged"
     )))
 }

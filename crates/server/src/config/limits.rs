@@ -9,6 +9,8 @@ use super::ConfigError;
 const DEEPEST: usize = 64;
 /// Nothing is larger: sums of limits, and times in the future, stay in their types.
 const MOST: i64 = 1 << 50;
+/// These may be 0, which turns them off.
+const SWITCHES: [&str; 3] = ["rate_reads", "rate_writes", "rate_failures"];
 
 /// What clients may ask of the server, and how long things may take. The unit is the last word of a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,10 +146,39 @@ pub struct Limits {
     pub journal_bytes: u64,
     /// The JSON body of one HTTP request. An update may have `message_bytes`.
     pub http_json_bytes: usize,
-    /// One HTTP request, its body included, backups aside.
+    /// One HTTP request, its body included, backups and uploads of blobs aside.
     pub http_ms: u64,
     /// Updates over HTTP that wait for one document. Beyond them: 503, try again.
     pub http_edits_per_document: usize,
+    /// One blob.
+    pub blob_bytes: u64,
+    /// All blobs of one user, unfinished ones with the length that they are to have: bytes,
+    pub blob_user_bytes: u64,
+    /// and their number.
+    pub blobs_per_user: usize,
+    /// Unfinished uploads of one user.
+    pub blob_uploads: usize,
+    /// An upload that nobody went on with for this long is dropped.
+    pub blob_upload_ms: u64,
+    /// Blobs that are received at the same time, of all users. Beyond them: 503, try again.
+    pub blob_transfers: usize,
+    /// One call that uploads: it is broken off then, and what came is kept. It breaks off earlier where nothing comes
+    /// for `send_ms`.
+    pub blob_call_ms: u64,
+    /// A blob that nothing has referred to for this long is removed.
+    pub blob_grace_ms: u64,
+    /// Time between two steps of the search for such blobs; a step looks at 256.
+    pub blob_sweep_ms: u64,
+    /// What one user (by the token) may read over HTTP in `rate_window_ms`: requests; 0 for no limit.
+    pub rate_reads: u64,
+    /// The same of requests that write.
+    pub rate_writes: u64,
+    /// Requests without a valid token from one address in `rate_window_ms`; 0 for no limit. More are answered 429.
+    pub rate_failures: u64,
+    /// The time in which a quota that was spent comes back.
+    pub rate_window_ms: u64,
+    /// Callers whose spent quotas are remembered, of each of the three kinds.
+    pub rate_callers: usize,
     /// What shutting down may take before the process ends with exit code 1.
     pub shutdown_ms: u64,
 }
@@ -217,6 +248,20 @@ impl Default for Limits {
             http_json_bytes: 64 << 10,
             http_ms: 30_000,
             http_edits_per_document: 64,
+            blob_bytes: 256 << 20,
+            blob_user_bytes: 4 << 30,
+            blobs_per_user: 10_000,
+            blob_uploads: 32,
+            blob_upload_ms: 24 * 60 * 60 * 1_000,
+            blob_transfers: 64,
+            blob_call_ms: 10 * 60 * 1_000,
+            blob_grace_ms: 24 * 60 * 60 * 1_000,
+            blob_sweep_ms: 10_000,
+            rate_reads: 12_000,
+            rate_writes: 3_000,
+            rate_failures: 300,
+            rate_window_ms: 60_000,
+            rate_callers: 65_536,
             shutdown_ms: 9_000,
         }
     }
@@ -233,6 +278,7 @@ impl Limits {
         for (name, value) in &table {
             match value.as_integer() {
                 Some(1..=MOST) => {}
+                Some(0) if SWITCHES.contains(&name.as_str()) => {}
                 Some(number) if number > MOST => {
                     return invalid(format!("limits.{name} must be at most {MOST}"));
                 }

@@ -42,6 +42,10 @@ fn operator(app: &App, headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
+/// Lists every document: sequence, updates, bytes, what is pending or set aside.
+#[utoipa::path(get, path = "/v1/admin/documents", tag = "operation",
+    params(("after" = Option<String>, Query), ("limit" = Option<usize>, Query)),
+    responses((status = 200, body = Object)))]
 pub(super) async fn documents(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
@@ -58,6 +62,9 @@ pub(super) async fn documents(
     Ok(Json(listing))
 }
 
+/// Shows one document, as far as it is on disk. Slashes in its name may stand as they are.
+#[utoipa::path(get, path = "/v1/admin/documents/{name}", tag = "operation", params(("name" = String, Path)),
+    responses((status = 200, body = Object), (status = 404, description = "there is no such document")))]
 pub(super) async fn document(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
@@ -73,6 +80,8 @@ pub(super) async fn document(
 
 /// Streams a backup. What fails before the first piece is a refusal; later the answer breaks off, and the file
 /// has no end, which a restore notices.
+#[utoipa::path(get, path = "/v1/admin/backup", tag = "operation",
+    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>)))]
 pub(super) async fn backup(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Refusal> {
     operator(&app, &headers)?;
     let store = store(&app)?;

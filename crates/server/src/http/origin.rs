@@ -13,6 +13,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::Refusal;
 use crate::{
+    api::blobs::{UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_LIMIT, UPLOAD_OFFSET},
     app::App,
     config::Config,
     handshake::{Rejection, check_origin},
@@ -31,7 +32,13 @@ pub(super) fn cors(app: &App) -> CorsLayer {
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
             header::IF_MATCH,
+            header::RANGE,
+            header::IF_RANGE,
+            header::IF_NONE_MATCH,
             HeaderName::from_static("idempotency-key"),
+            UPLOAD_OFFSET,
+            UPLOAD_COMPLETE,
+            UPLOAD_LENGTH,
         ])
         .expose_headers([
             header::RETRY_AFTER,
@@ -39,6 +46,14 @@ pub(super) fn cors(app: &App) -> CorsLayer {
             header::DATE,
             header::LOCATION,
             HeaderName::from_static("idempotency-replayed"),
+            header::CONTENT_RANGE,
+            header::ACCEPT_RANGES,
+            UPLOAD_OFFSET,
+            UPLOAD_COMPLETE,
+            UPLOAD_LENGTH,
+            UPLOAD_LIMIT,
+            super::rates::POLICY,
+            super::rates::STANDING,
         ])
         .max_age(PREFLIGHT_AGE)
 }

@@ -1,4 +1,4 @@
-//! The page at `/`: what `make web` built, inside the binary.
+//! The pages at `/` (the demo) and `/docs` (the HTTP API): what `make web` built, inside the binary.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
@@ -16,6 +16,7 @@ struct Files;
 const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; \
                       style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
+const PAGES: [&str; 2] = ["index.html", "docs.html"];
 const NOT_BUILT: &str = "the page is not in this binary: run `make web`, then build the server again";
 
 pub(super) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Response {
@@ -24,11 +25,12 @@ pub(super) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Respo
     }
     let path = match uri.path().trim_start_matches('/') {
         "" => "index.html",
+        "docs" | "docs/" => "docs.html",
         path => path,
     };
     match Files::get(path) {
         Some(file) => answer(path, &file, &headers),
-        None if path == "index.html" => (StatusCode::NOT_FOUND, NOT_BUILT).into_response(),
+        None if PAGES.contains(&path) => (StatusCode::NOT_FOUND, NOT_BUILT).into_response(),
         None => Refusal::not_found("there is nothing at this path").into_response(),
     }
 }

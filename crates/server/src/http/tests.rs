@@ -9,13 +9,7 @@ use tokio::sync::Notify;
 use tower::ServiceExt;
 
 use super::*;
-use crate::{
-    app::Open,
-    auth::Auth,
-    config::Config,
-    document::Document,
-    registry::{Engine, Registry},
-};
+use crate::{app::Open, auth::Auth, config::Config, document::Document, registry::Engine};
 
 /// An update that writes one letter into a text, by a client of this number.
 fn letter(client: u8) -> Vec<u8> {
@@ -44,7 +38,7 @@ fn open(app: &App, options: WriterOptions, told: impl Fn() + Send + 'static) -> 
     let journal = Arc::new(journal.expect("a commit thread"));
     let runtime = tokio::runtime::Handle::current();
     let engine = Engine::new(journal, app.metrics.clone(), &app.config.limits, runtime);
-    app.open(Open { registry: Registry::new(engine), store: store.clone(), folding: Default::default() });
+    app.open(Open::new(&app.config, engine));
     store
 }
 

@@ -70,11 +70,15 @@ pub(super) struct NewRequest {
     doc_id: Option<String>,
 }
 
+/// Says whether edits are taken, as y-sweet does.
+#[utoipa::path(get, path = "/ready", tag = "documents", responses((status = 200, body = Object)))]
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Value>, Refusal> {
     app.is_ready().map_err(Refusal::not_ready)?;
     Ok(Json(json!({ "ok": true })))
 }
 
+/// Says whether the store works.
+#[utoipa::path(post, path = "/check_store", tag = "documents", responses((status = 200, body = Object)))]
 pub(super) async fn check_store(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
@@ -87,6 +91,8 @@ pub(super) async fn check_store(
 }
 
 /// Names a document. Documents need no making: the first edit does it.
+#[utoipa::path(post, path = "/doc/new", tag = "documents", request_body = Object,
+    responses((status = 200, body = Object)))]
 pub(super) async fn new(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
@@ -114,6 +120,8 @@ fn fresh_name(principal: &Principal) -> String {
 }
 
 /// Makes a client token for one document: `POST /doc/{id}/auth`.
+#[utoipa::path(post, path = "/doc/{id}/auth", tag = "documents", params(("id" = String, Path)),
+    request_body = Object, responses((status = 200, body = Object)))]
 pub(super) async fn auth(
     State(app): State<Arc<App>>,
     uri: Uri,
@@ -196,6 +204,8 @@ fn mint(
 }
 
 /// Gives a whole document, as far as it is on disk: `GET /d/{id}/as-update`.
+#[utoipa::path(get, path = "/d/{id}/as-update", tag = "documents", params(("id" = String, Path)),
+    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>)))]
 pub(super) async fn as_update(
     State(app): State<Arc<App>>,
     uri: Uri,
@@ -213,6 +223,9 @@ pub(super) async fn as_update(
 }
 
 /// Takes an update; answers once it is on disk: `POST /d/{id}/update`.
+#[utoipa::path(post, path = "/d/{id}/update", tag = "documents", params(("id" = String, Path)),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 200, body = Object)))]
 pub(super) async fn update(
     State(app): State<Arc<App>>,
     uri: Uri,

@@ -1,0 +1,140 @@
+//! The moments of a collection that a running server is in for milliseconds only.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use futures_util::stream;
+use sha2::{Digest, Sha256};
+use syncline_document::record::Origin;
+use syncline_store::{CommitReport, Writer, WriterOptions, memory::MemoryStore};
+
+use super::*;
+use crate::{
+    blobs::{Found, upload::Received},
+    config::Config,
+    document::Document,
+    metrics::Metrics,
+    registry::Engine,
+};
+
+/// A server's engine on a store in memory. The folder must outlive it.
+fn open() -> (Arc<Open>, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = Config { data: folder.path().to_owned(), ..Config::default() };
+    let store = Arc::new(MemoryStore::new().expect("a store"));
+    let told = |report: CommitReport<Arc<Document>>| {
+        for (document, sequence) in &report.tags {
+            document.note_durable(*sequence);
+            document.tell_durable();
+        }
+    };
+    let journal = Arc::new(Writer::start(store, WriterOptions::default(), told).expect("a commit thread"));
+    let runtime = tokio::runtime::Handle::current();
+    let engine = Engine::new(journal, Arc::new(Metrics::default()), &config.limits, runtime);
+    (Arc::new(Open::new(&config, engine)), folder)
+}
+
+async fn upload(open: &Open, content: &'static [u8]) -> (Key, Blob) {
+    let key: Key = ("ada".into(), Name::of(Sha256::new_with_prefix(content)));
+    let place = open.blobs.enter(&key).await.expect("nobody else is there");
+    let begun = open.blobs.begin(&place, content.len() as u64, "text/plain".to_owned()).await;
+    let begun = begun.expect("a store").expect("there is room");
+    let body = stream::iter([Ok::<_, Infallible>(Bytes::from_static(content))]);
+    let received = open.blobs.receive(&place, begun, body, &CancellationToken::new()).await;
+    match received.expect("received") {
+        Received::Whole(blob) => (key, blob),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Writes the name of a blob into a text of a free-form document.
+async fn mention(open: &Open, document: &str, key: &Key) {
+    let text = format!("{}{}", mentions::FORM, key.1);
+    let length = u8::try_from(text.len()).expect("short");
+    let mut update = vec![1, 1, 5, 0, 4, 1, 1, b't', length];
+    update.extend(text.as_bytes());
+    update.push(0);
+    let name = DocumentName::parse(document).expect("a name");
+    let origin = Origin { user: None, device: None, at_ms: 0 };
+    open.registry.submit(&name, update.into(), origin).await.expect("saved");
+}
+
+fn is_there(open: &Open, key: &Key) -> bool {
+    let found = open.blobs.find(key).expect("a store");
+    assert_eq!(matches!(found, Some(Found::Whole(_))), open.blobs.path(key).exists());
+    found.is_some()
+}
+
+async fn collect(open: &Arc<Open>, key: &Key, blob: Blob) -> bool {
+    open.blobs.engine.mentions.begin(key.clone());
+    let gone = look(open, key, blob).await.expect("looked");
+    open.blobs.engine.mentions.end();
+    gone
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_nothing_refers_to_goes_and_one_in_use_stays() {
+    let (open, _folder) = open();
+    let (key, blob) = upload(&open, b"content").await;
+    mention(&open, "eve/notes", &key).await;
+    let place = open.blobs.enter(&key).await.expect("nobody else is there");
+    assert!(!collect(&open, &key, blob.clone()).await, "somebody works on it");
+    drop(place);
+    assert!(collect(&open, &key, blob).await, "what others say does not count");
+    assert!(!is_there(&open, &key));
+    let (key, blob) = upload(&open, b"content").await;
+    mention(&open, "ada/notes", &key).await;
+    assert!(!collect(&open, &key, blob).await);
+    assert!(is_there(&open, &key));
+    assert_eq!(referrers(&open, &key, TOLD).await.expect("listed").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_that_comes_while_the_collector_looks_keeps_the_blob() {
+    let (open, _folder) = open();
+    let (key, blob) = upload(&open, b"content").await;
+    open.blobs.engine.mentions.begin(key.clone());
+    mention(&open, "ada/notes", &key).await;
+    // As if the edit had come just after the rows were read.
+    let row = format!("mention/ada/{}/notes", key.1).into_bytes();
+    assert!(open.store.row(&row).expect("a store").is_some(), "written with the edit");
+    open.blobs.write(vec![Row { key: row, value: None }]).await.expect("written");
+    assert!(!look(&open, &key, blob).await.expect("looked"));
+    open.blobs.engine.mentions.end();
+    assert!(is_there(&open, &key));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_a_document_that_does_not_refer_any_more_is_taken_away() {
+    let (open, _folder) = open();
+    let (key, blob) = upload(&open, b"content").await;
+    let stale = format!("mention/ada/{}/never/written", key.1).into_bytes();
+    let row = Row { key: stale.clone(), value: Some(Bytes::from_static(b"{}")) };
+    open.blobs.write(vec![row]).await.expect("written");
+    assert!(collect(&open, &key, blob).await);
+    assert_eq!(open.store.row(&stale).expect("a store"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_was_sent_again_since_it_was_seen_stays() {
+    let (open, _folder) = open();
+    let (key, blob) = upload(&open, b"content").await;
+    let seen = Blob { seen: blob.seen - 1, ..blob };
+    assert!(!collect(&open, &key, seen).await);
+    assert!(is_there(&open, &key));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_became_a_blob_is_not_dropped() {
+    let (open, _folder) = open();
+    let (key, _) = upload(&open, b"content").await;
+    let old = Upload { bytes: 7, kind: "text/plain".to_owned(), offset: 0, at: 1 };
+    assert!(!open.blobs.drop_upload(&key, &old).await.expect("a store"), "it is none any more");
+    assert!(is_there(&open, &key));
+    open.blobs.write(vec![row(UPLOAD, &key, &old)]).await.expect("written");
+    assert!(
+        !open.blobs.drop_upload(&key, &Upload { at: 0, ..old.clone() }).await.expect("a store"),
+        "it went on"
+    );
+    assert!(open.blobs.drop_upload(&key, &old).await.expect("a store"));
+}

@@ -1,0 +1,215 @@
+//! Which documents may refer to a blob: those an update of which held the text `blob:sha256:{64 hex digits}`.
+//!
+//! A row `mention/{user}/{sha256}/{rest}` is written in the commit of every update of `{user}/{rest}` in which the text
+//! stands, whatever the update means: an accepted message, a draft, a pending part, a free-form document. So there is
+//! a row for everything that refers to a blob, and for some that does not any more; the collector looks closer. An
+//! update with very many names gets one row under [`ANY`], which stands for all of them.
+//!
+//! While the collector looks at a blob, it leaves its name here. An update that mentions it spoils the look before it
+//! goes to the journal, and the file is removed under the same lock: so either the collector hears of the edit, or the
+//! file was gone before the edit was taken.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use memchr::memmem;
+use parking_lot::Mutex;
+use syncline_document::record::{Entry, EntryKind, Stored};
+use syncline_protocol::names::DocumentName;
+use syncline_store::Row;
+
+use super::{Key, Name};
+
+/// How a file part refers to a blob of its user: `blob:sha256:` and 64 hexadecimal digits in lower case.
+pub(crate) const FORM: &str = "blob:sha256:";
+/// Stands for every name.
+const ANY: &str = "*";
+const TABLE: &str = "mention";
+/// Names of one update that get a row each.
+const NAMES: usize = 256;
+
+/// What the collector looks at, and whether it was mentioned meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct Mentions(Mutex<Option<Look>>);
+
+#[derive(Debug)]
+struct Look {
+    key: Key,
+    spoiled: bool,
+}
+
+impl Mentions {
+    /// Returns the rows that go into the commit of an update. To be called before the update goes to the journal.
+    pub(crate) fn rows<'a>(
+        &self,
+        document: &DocumentName,
+        updates: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Vec<Row> {
+        let Some((user, rest)) = document.as_str().split_once('/') else { return Vec::new() };
+        let mut names = BTreeSet::new();
+        for update in updates {
+            gather(update, &mut names);
+        }
+        if names.is_empty() {
+            return Vec::new();
+        }
+        let any = names.len() > NAMES;
+        if let Some(look) = &mut *self.0.lock()
+            && *look.key.0 == *user
+            && (any || names.contains(&look.key.1))
+        {
+            look.spoiled = true;
+        }
+        let row = |name: &dyn std::fmt::Display| Row {
+            key: format!("{TABLE}/{user}/{name}/{rest}").into_bytes(),
+            value: Some(b"{}".as_slice().into()),
+        };
+        match any {
+            true => vec![row(&ANY)],
+            false => names.iter().map(|name| row(name)).collect(),
+        }
+    }
+
+    /// Begins to look at a blob. There is one collector, and so one look at a time.
+    pub(super) fn begin(&self, key: Key) {
+        *self.0.lock() = Some(Look { key, spoiled: false });
+    }
+
+    /// Does something unless the blob was mentioned since the look began; an update that comes meanwhile waits.
+    pub(super) fn unless_spoiled<R>(&self, act: impl FnOnce() -> R) -> Option<R> {
+        let look = self.0.lock();
+        look.as_ref().is_some_and(|look| !look.spoiled).then(act)
+    }
+
+    /// Ends the look.
+    pub(super) fn end(&self) {
+        *self.0.lock() = None;
+    }
+}
+
+/// Collects the names that stand in some bytes, one more than get rows at most.
+fn gather(bytes: &[u8], names: &mut BTreeSet<Name>) {
+    for at in memmem::find_iter(bytes, FORM) {
+        let digits = bytes.get(at + FORM.len()..at + FORM.len() + 64);
+        let name = digits.and_then(|digits| Name::parse(std::str::from_utf8(digits).ok()?));
+        names.extend(name);
+        if names.len() > NAMES {
+            return;
+        }
+    }
+}
+
+/// Says whether the name of a blob stands in some bytes.
+pub(super) fn mentions(bytes: &[u8], name: Name) -> bool {
+    memmem::find(bytes, format!("{FORM}{name}").as_bytes()).is_some()
+}
+
+/// How a stored document refers to a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Referral {
+    /// Not at all.
+    None,
+    /// It may: its history does. What stands in it now says more.
+    Past,
+    /// What is not part of the document yet does.
+    Waiting,
+}
+
+/// Looks for the name of a blob in a stored document.
+pub(super) fn in_stored(stored: &Stored, name: Name) -> Referral {
+    let in_one = |entry: &Entry| mentions(&entry.bytes, name);
+    let parked = stored.checkpoint.iter().flat_map(|checkpoint| &checkpoint.pending);
+    let waiting = stored.tail.iter().filter(|entry| entry.kind != EntryKind::Update);
+    if parked.chain(waiting).chain(&stored.quarantined).any(in_one) {
+        return Referral::Waiting;
+    }
+    let state = stored.checkpoint.as_ref().is_some_and(|checkpoint| mentions(&checkpoint.update, name));
+    match state || stored.tail.iter().any(in_one) {
+        true => Referral::Past,
+        false => Referral::None,
+    }
+}
+
+/// The rows that mention a blob: those of its own, and those of names too many to tell.
+pub(super) fn ranges((user, name): &Key) -> [Range; 2] {
+    [name.to_string(), ANY.to_owned()].map(|name| Range { user: user.clone(), name })
+}
+
+/// Rows of one name.
+pub(super) struct Range {
+    user: Arc<str>,
+    name: String,
+}
+
+impl Range {
+    /// Returns where they begin.
+    pub(super) fn from(&self) -> Vec<u8> {
+        format!("{TABLE}/{}/{}/", self.user, self.name).into_bytes()
+    }
+
+    /// Returns where they have ended.
+    pub(super) fn to(&self) -> Vec<u8> {
+        format!("{TABLE}/{}/{}0", self.user, self.name).into_bytes()
+    }
+
+    /// Says whether they are of one blob: others may not go because that one is not mentioned any more.
+    pub(super) fn is_of_one(&self) -> bool {
+        self.name != ANY
+    }
+
+    /// Returns the document that a row names.
+    pub(super) fn document(&self, row: &[u8]) -> Option<DocumentName> {
+        let rest = std::str::from_utf8(row.strip_prefix(&*self.from())?).ok()?;
+        DocumentName::parse(&format!("{}/{rest}", self.user)).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document() -> DocumentName {
+        DocumentName::parse("ada/c/1").expect("a name")
+    }
+
+    fn name(digit: char) -> Name {
+        Name::parse(&digit.to_string().repeat(64)).expect("a name")
+    }
+
+    fn keys(rows: &[Row]) -> Vec<String> {
+        rows.iter().map(|row| String::from_utf8(row.key.clone()).expect("text")).collect()
+    }
+
+    #[test]
+    fn every_name_in_an_update_gets_a_row_once() {
+        let (a, b) = (name('a'), name('b'));
+        let update = format!("\u{1}x{FORM}{a}\"..{FORM}{b}{FORM}{a}{FORM}{}", "a".repeat(63));
+        let rows = Mentions::default().rows(&document(), [update.as_bytes(), b"", b"blob:sha256:"]);
+        assert_eq!(keys(&rows), [format!("mention/ada/{a}/c/1"), format!("mention/ada/{b}/c/1")]);
+        let nobodys = DocumentName::parse("doc").expect("a name");
+        assert!(Mentions::default().rows(&nobodys, [update.as_bytes()]).is_empty());
+    }
+
+    #[test]
+    fn an_update_with_very_many_names_gets_one_row_for_all() {
+        let update: String = (0..=NAMES).map(|number| format!("{FORM}{number:064x}")).collect();
+        let mentions = Mentions::default();
+        mentions.begin(("ada".into(), name('f')));
+        assert_eq!(keys(&mentions.rows(&document(), [update.as_bytes()])), ["mention/ada/*/c/1"]);
+        assert_eq!(mentions.unless_spoiled(|| ()), None, "it may be any of them");
+    }
+
+    #[test]
+    fn a_mention_spoils_the_look_at_that_blob_only() {
+        let mentions = Mentions::default();
+        let says = |name: Name| format!("{FORM}{name}").into_bytes();
+        mentions.begin(("ada".into(), name('a')));
+        mentions.rows(&document(), [&*says(name('b'))]);
+        let eves = DocumentName::parse("eve/c/1").expect("a name");
+        mentions.rows(&eves, [&*says(name('a'))]);
+        assert_eq!(mentions.unless_spoiled(|| 7), Some(7));
+        mentions.rows(&document(), [&*says(name('a'))]);
+        assert_eq!(mentions.unless_spoiled(|| 7), None);
+        mentions.end();
+        assert_eq!(mentions.unless_spoiled(|| 7), None, "nobody looks");
+    }
+}
