@@ -131,6 +131,9 @@ export class Syncline {
       clock: this.#clock,
       index: (quarter) => this.#openIndex(quarter),
       found: (id) => void this.#found(id),
+      touched: (ids) => {
+        for (const id of ids) this.#open.get(id)?.refresh();
+      },
       whenOpen,
     });
     this.preferences = new Preferences(this.#pen, whenOpen);

@@ -45,6 +45,7 @@ export type Choice = (parent: string) => string | undefined;
 /** All accepted messages. */
 export class Order {
   readonly #nodes = new Map<string, Node>();
+  readonly #list: Node[] = [];
   readonly #same = new Map<string, MessageId>();
   readonly #tops: Node[] = [];
   #last = 0;
@@ -58,12 +59,9 @@ export class Order {
     return this.#last;
   }
 
-  get nodes(): IterableIterator<Node> {
-    return this.#nodes.values();
-  }
-
-  get size(): number {
-    return this.#nodes.size;
+  /** All messages with a place, by number. */
+  get nodes(): readonly Node[] {
+    return this.#list;
   }
 
   /** Adds acceptances. Answers false, having done nothing, where one is not later than all that are here. */
@@ -129,6 +127,7 @@ export class Order {
   #push(id: MessageId, seq: number, after: Node | null): void {
     const node: Node = { id, seq, after, children: [] };
     this.#nodes.set(id, node);
+    this.#list.push(node);
     (after === null ? this.#tops : after.children).push(node);
     this.#last = Math.max(this.#last, seq);
   }

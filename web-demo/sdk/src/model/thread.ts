@@ -62,7 +62,7 @@ export class Thread {
 
   /** All messages by number of acceptance, hidden ones too, then what is pending. */
   get all(): readonly Message[] {
-    return this.#list([...this.#order.nodes].map((node) => node.id));
+    return this.#list(this.#order.nodes.map((node) => node.id));
   }
 
   /** One message; one that repeats another gives that one. */
@@ -76,13 +76,10 @@ export class Thread {
     return this.#order.last;
   }
 
-  /** Messages by others than `role` with a larger number than `seq`, after the last one of that role. */
-  unread(seq: number): number {
-    let own = seq;
-    for (const node of this.#order.nodes) {
-      if (node.seq > own && this.#message(node.id)?.role === "user") own = node.seq;
-    }
-    return Math.max(0, this.last - own);
+  /** How many messages came after the last one that was read, or written by the person. */
+  unread(read: number): number {
+    const own = this.#order.nodes.findLast(({ id, seq }) => seq <= read || this.#message(id)?.role === "user");
+    return Math.max(0, this.last - Math.max(read, own?.seq ?? 0));
   }
 
   /** Notes that all devices have the messages up to this number of acceptance. */

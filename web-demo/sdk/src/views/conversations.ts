@@ -44,6 +44,8 @@ export interface ConversationsHost {
   index(quarter: string): Promise<void>;
   /** Writes what a conversation is into its own document. */
   found(id: ConversationId): void;
+  /** Rows that changed, or their read marks. */
+  touched(ids: Iterable<ConversationId>): void;
   /** Runs once the device's own store is open. */
   whenOpen<T>(work: () => T | Promise<T>): Promise<T>;
 }
@@ -221,7 +223,9 @@ export class Conversations implements Live<readonly ConversationRow[]> {
       else this.#rows.set(id, row);
       changed.set(id, row);
     }
-    if (changed.size > 0) for (const list of this.#lists.values()) list.update(changed);
+    if (changed.size === 0) return;
+    for (const list of this.#lists.values()) list.update(changed);
+    this.#host.touched(changed.keys());
   }
 
   #read(id: ConversationId): ConversationRow | undefined {
