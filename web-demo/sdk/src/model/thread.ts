@@ -165,6 +165,7 @@ export class Thread {
       at: head.at,
       req: head.req,
       model: head.model,
+      metadata: head.metadata,
       details,
       facts: facts === undefined ? undefined : read(facts),
       feedback: readFeedback(this.feedback.field(id)?.[0]?.value),

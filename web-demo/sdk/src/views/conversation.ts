@@ -48,6 +48,8 @@ export interface NewMessage {
   /** The request it comes of: the same role and request twice is one message. */
   readonly req?: string;
   readonly model?: string;
+  /** Whatever else is to be kept with it; small. */
+  readonly metadata?: Json;
   readonly id?: MessageId;
 }
 
@@ -131,6 +133,11 @@ export class Conversation implements Live<ConversationState> {
   /** All messages by number of acceptance, hidden ones and other branches too, then what is pending. */
   async all(): Promise<readonly Message[]> {
     return this.#do(({ thread }) => thread.all);
+  }
+
+  /** The last message that is shown; null where there is none. */
+  async tip(): Promise<MessageId | null> {
+    return this.#do(({ thread }) => thread.messages.at(-1)?.id ?? null);
   }
 
   /** One message, whether it is shown or not; undefined while the conversation is not open. */
@@ -242,14 +249,23 @@ export class Conversation implements Live<ConversationState> {
 
   #append({ document, thread }: OpenConversation, id: MessageId, message: NewMessage): void {
     const { pen, clock, user } = this.#host;
-    const { parts, role = "user", alternativeTo, req = id, model } = message;
+    const { parts, role = "user", alternativeTo, req = id, model, metadata } = message;
     const parent = message.parent === undefined ? (thread.messages.at(-1)?.id ?? null) : message.parent;
     const { doc } = document;
     const messages = doc.getMap<unknown>("messages");
     doc.transact(() => {
       if (messages.has(id)) return;
       foundConversation(doc, this.id, user);
-      const head = { role, parent, by: pen.writer, at: clock.tick(), req, alt: alternativeTo, model };
+      const head = {
+        role,
+        parent,
+        by: pen.writer,
+        at: clock.tick(),
+        req,
+        alt: alternativeTo,
+        model,
+        metadata,
+      };
       const container = new Y.Map<unknown>();
       container.set("head", store(head));
       container.set("parts", store(parts));
