@@ -69,6 +69,8 @@ export class SyncedDocument {
   readonly #ledger: Ledger;
   readonly #listeners = new Set<() => void>();
   #link: LinkState = NO_LINK;
+  /** Edits that were set aside with a refused copy and are being carried over to this one. */
+  #carrying = 0;
   #status: Status;
   #peers: readonly PeerDevice[] | undefined;
   #writes = 0;
@@ -102,7 +104,12 @@ export class SyncedDocument {
   }
 
   get unsaved(): number {
-    return this.#ledger.unsaved;
+    return this.#ledger.unsaved + this.#carrying;
+  }
+
+  setCarrying(edits: number): void {
+    this.#carrying = edits;
+    this.#changed();
   }
 
   /** Edits of each session that are in this replica. */
@@ -189,7 +196,7 @@ export class SyncedDocument {
   }
 
   #judge(): Status {
-    const { unsaved } = this.#ledger;
+    const { unsaved } = this;
     const { phase, refusal, confirmed } = this.#link;
     if (refusal !== undefined) return { kind: "refused", ...refusal, unsaved };
     switch (phase) {

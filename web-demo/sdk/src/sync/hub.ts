@@ -8,7 +8,7 @@ import { DeviceSocket, type Frame } from "./connection.ts";
 import { type Edit, openCopy, type SyncedDocument } from "./document.ts";
 import type { Home } from "./home.ts";
 import { ServerLink } from "./server-link.ts";
-import { type Device, type Status, sameStatus, unsavedIn, worst } from "./status.ts";
+import { type Device, type Refusal, type Status, sameStatus, unsavedIn, worst } from "./status.ts";
 import { type TabId, type TabMessage, Tabs } from "./tabs.ts";
 import { inBackground } from "./timers.ts";
 import type { Token } from "./token.ts";
@@ -30,6 +30,10 @@ export interface HubOptions {
   readonly heard?: ((frame: Frame) => void) | undefined;
   /** The name of a document's store on this device. */
   readonly storeName: (name: DocumentName) => Promise<string>;
+  /** The server will never take an edit of this document; only the page that leads is told. */
+  readonly rejected?: (name: DocumentName, refusal: Refusal) => void;
+  /** A document was erased for good. */
+  readonly gone?: (name: DocumentName, reason: string) => void;
 }
 
 /** One document's place in the pool. */
@@ -143,7 +147,7 @@ export class Hub {
     return this.#slots.get(name)?.document;
   }
 
-  /** Closes a document whoever uses it, so that its store can be replaced. */
+  /** Takes a document out of the pool whoever uses it: who opens it next gets another store. */
   async drop(name: DocumentName): Promise<SyncedDocument | undefined> {
     const slot = this.#slots.get(name);
     if (slot === undefined) return undefined;
@@ -151,6 +155,7 @@ export class Hub {
     clearTimeout(slot.linger);
     slot.link?.close();
     slot.link = undefined;
+    if (!this.isLeader) this.#tabs.send({ kind: "unwant", document: name });
     const document = await slot.opening;
     this.#judge();
     return document;
@@ -218,6 +223,7 @@ export class Hub {
   }
 
   #letGo(slot: Slot): void {
+    if (this.#slots.get(slot.name) !== slot) return;
     if (slot.uses > 0 || slot.tabs.size > 0 || slot.document === undefined) return;
     clearTimeout(slot.linger);
     slot.linger = setTimeout(() => void this.#shut(slot), LINGER_MS);
@@ -280,6 +286,11 @@ export class Hub {
         this.#tabs.send({ kind: "saved", document: slot.name, counts });
       },
       tokenRefused: () => this.#tokenRefused(),
+      rejected: (refusal) => {
+        if (refusal.code === "unavailable") this.#retryLater();
+        else this.#options.rejected?.(slot.name, refusal);
+      },
+      gone: (reason) => this.#options.gone?.(slot.name, reason),
     });
     slot.link = link;
     const isConnected = this.#socket.status === "connected";
@@ -297,7 +308,7 @@ export class Hub {
   #socketClosed(code: number): void {
     const { token } = this.#options;
     if (code === 4501 || code === 4401) token.invalidate();
-    const isRefusal = code === 1009 || (code >= 4400 && code < 4500 && code !== 4408);
+    const isRefusal = code === 1009 || (code >= 4400 && code < 4500 && code !== 4408 && code !== 4404);
     if (isRefusal) this.#retryLater();
   }
 
@@ -458,7 +469,8 @@ export class Hub {
     }
     // What was erased for good is no trouble of the others.
     const isGone = (status: Status) => status.kind === "refused" && status.code === "gone";
-    const statuses = documents.map((document) => document.status).filter((status) => !isGone(status));
+    const all = documents.map((document) => document.status);
+    const statuses = all.every(isGone) ? all : all.filter((status) => !isGone(status));
     if (this.isLeader || this.#leaders === undefined) return worst(statuses);
     // The leader's documents include this page's: its count is the larger one unless it has yet to hear of an edit.
     const both = worst([...statuses, this.#leaders]);

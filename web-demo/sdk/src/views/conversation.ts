@@ -70,6 +70,8 @@ export interface ConversationHost {
   markRead(id: ConversationId, upTo: { readonly seq: number; readonly tip?: string }): Promise<void>;
   readUpTo(id: ConversationId): number;
   summarize(id: ConversationId, summary: Summary): void;
+  /** Why a conversation is gone, if it is. */
+  gone(id: ConversationId): Promise<string | undefined>;
   kept(id: ConversationId): Promise<unknown>;
   keep(id: ConversationId, kept: unknown): void;
 }
@@ -85,6 +87,7 @@ export class Conversation implements Live<ConversationState> {
   readonly #listeners = new Listeners();
   #open: OpenConversation | undefined;
   #opening: Promise<OpenConversation> | undefined;
+  #gone: string | undefined;
   #users = 0;
   #value: ConversationState;
   #isStale = true;
@@ -238,6 +241,19 @@ export class Conversation implements Live<ConversationState> {
     return this.#host.takeDraft(this.id, from);
   }
 
+  /** Another copy took the place of the one that was open. */
+  reopen(): void {
+    this.#shut();
+    if (this.#users > 0) void this.#opened().catch(() => undefined);
+  }
+
+  /** It was erased for good. */
+  setGone(reason: string): void {
+    this.#gone = reason;
+    this.#shut();
+    this.#changed();
+  }
+
   /** Something beside the document changed: its row, its drafts. */
   refresh(): void {
     this.#changed();
@@ -296,6 +312,11 @@ export class Conversation implements Live<ConversationState> {
 
   #opened(): Promise<OpenConversation> {
     this.#opening ??= this.#host.whenOpen(async () => {
+      this.#gone ??= await this.#host.gone(this.id);
+      if (this.#gone !== undefined) {
+        this.#changed();
+        throw new Error(this.#gone);
+      }
       const use = this.#host.use(this.id);
       const open = new OpenConversation(
         use,
@@ -317,6 +338,7 @@ export class Conversation implements Live<ConversationState> {
   }
 
   #shut(): void {
+    // One that is still being opened looks itself whether it is wanted.
     if (this.#open === undefined) return;
     this.#open.close();
     this.#open = undefined;
@@ -336,13 +358,15 @@ export class Conversation implements Live<ConversationState> {
       draft,
       otherDrafts: others.length === 0 ? NO_DRAFTS : keep(before.otherDrafts, otherDrafts),
     };
+    if (this.#gone !== undefined) {
+      const status: Status = { kind: "refused", code: "gone", reason: this.#gone, unsaved: 0 };
+      return { phase: "gone", messages: NO_MESSAGES, status, devices: NO_DEVICES, unread: 0, ...beside };
+    }
     if (open === undefined) return { ...before, ...beside };
     const { status, peers } = open.document;
-    const isGone = status.kind === "refused" && status.code === "gone";
-    const messages = isGone ? NO_MESSAGES : open.thread.messages;
-    const unread = isGone ? 0 : open.unread;
-    const phase = isGone ? "gone" : "ready";
-    return { phase, messages, status, devices: peers.length === 0 ? NO_DEVICES : peers, unread, ...beside };
+    const { messages } = open.thread;
+    const devices = peers.length === 0 ? NO_DEVICES : peers;
+    return { phase: "ready", messages, status, devices, unread: open.unread, ...beside };
   }
 
   #changed(): void {

@@ -78,6 +78,7 @@ export class Summaries {
 
   async forget(id: ConversationId): Promise<void> {
     if (!this.#known.delete(id)) return;
+    this.#changed(new Map([[id, { last: null, read: 0, mark: undefined }]]));
     await this.#home.write([[`summary/${id}`, undefined]]);
   }
 
