@@ -265,7 +265,7 @@ export class Syncline {
     ]);
     this.conversations.setSummaries(summaries);
     await summaries.load();
-    this.#hub.onLed(() => void this.#led(home));
+    this.#hub.onLed(() => void this.#led());
     void this.devices.enter(this.device);
     this.#refresh = setInterval(() => {
       if (typeof document === "undefined" || document.visibilityState === "visible")
@@ -353,6 +353,7 @@ export class Syncline {
       markRead: (id, upTo) => this.conversations.markRead(id, upTo),
       readUpTo: (id) => this.conversations.mark(id)?.seq ?? 0,
       summarize: (id, summary) => this.#summarize(id, summary),
+      isRevoked: (id) => this.devices.get(id as DeviceId)?.revoked === true,
       gone: (id) => this.#goneReason(id),
       kept: async (id) => (await this.#home).read(`delivery/${id}`),
       keep: (id, kept) => void this.#home.then((home) => home.write([[`delivery/${id}`, kept]])),
@@ -373,13 +374,8 @@ export class Syncline {
     for (const [id, summary] of pending) await this.#summaries?.put(id, summary);
   }
 
-  /** This page leads: it saves what earlier pages left unsaved, and keeps the newest conversations fresh. */
-  async #led(home: Home): Promise<void> {
-    for (const [name] of await home.list("open")) {
-      const use = this.#hub.use(name as DocumentName);
-      // Closed again after a while, unless it is used or holds unsaved edits; only then is it known to be clean.
-      void use.document.then(use.release, use.release);
-    }
+  /** This page leads: it goes on with what earlier pages set aside, and keeps the newest conversations fresh. */
+  async #led(): Promise<void> {
     this.#asides?.resume();
     this.#keepWarm();
     await this.#refreshSummaries();

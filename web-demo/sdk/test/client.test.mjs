@@ -166,7 +166,10 @@ test("both say it in another way: alternatives, 2 of 3; choosing one shows it ev
   assert.equal(messages[1]?.alternatives.index, 3);
   assert.equal(messages[1]?.role, "assistant");
   await here.select(/** @type {any} */ (messages[1]?.alternatives.ids[1]));
-  await until(there, ({ messages }) => messages[1]?.alternatives.index === 2);
+  await until(
+    there,
+    ({ messages }) => messages[1]?.alternatives.index === 2 && messages[1].alternatives.count === 3,
+  );
   assert.deepEqual(texts(there), ["question", "two"]);
   await there.hide(/** @type {any} */ (there.value.messages[1]?.id));
   await until(here, ({ messages }) => messages.length === 1);
@@ -230,6 +233,7 @@ test("deleted and written in: it shows under deleted, with news; restored it is 
   phone.disconnect();
   await until(phone.status, ({ kind }) => kind === "offline");
   there.send("two");
+  await until(there, ({ messages }) => messages.length === 2 && accepted(messages));
   await phone.conversations.delete(id);
   assert.deepEqual(phone.conversations.value, []);
   phone.connect();

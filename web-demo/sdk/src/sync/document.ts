@@ -73,6 +73,7 @@ export class SyncedDocument {
   #carrying = 0;
   #status: Status;
   #peers: readonly PeerDevice[] | undefined;
+  #isClosed = false;
   #writes = 0;
   #written = 0;
 
@@ -138,7 +139,8 @@ export class SyncedDocument {
   async whenStored(): Promise<void> {
     // y-indexeddb hears of an edit after us, in the same task.
     await Promise.resolve();
-    await this.#ledger.stored();
+    // Whoever closes it waits for what was written.
+    if (!this.#isClosed) await this.#ledger.stored();
   }
 
   setLink(link: LinkState): void {
@@ -165,7 +167,9 @@ export class SyncedDocument {
 
   async close(): Promise<void> {
     this.#listeners.clear();
+    await this.whenStored();
     this.onStored = undefined;
+    this.#isClosed = true;
     await this.#store.destroy();
     this.doc.destroy();
   }
@@ -174,6 +178,7 @@ export class SyncedDocument {
   async remove(): Promise<void> {
     this.#listeners.clear();
     this.onStored = undefined;
+    this.#isClosed = true;
     await this.#store.clearData();
     this.doc.destroy();
   }

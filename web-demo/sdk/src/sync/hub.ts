@@ -3,10 +3,11 @@
  * those that other pages have open too; where it does not, each syncs through the leader.
  */
 import * as Y from "yjs";
-import type { DocumentName } from "../model/ids.ts";
+import { type DocumentName, randomName } from "../model/ids.ts";
 import { DeviceSocket, type Frame } from "./connection.ts";
 import { type Edit, openCopy, type SyncedDocument } from "./document.ts";
 import type { Home } from "./home.ts";
+import { unsavedIn as unsavedInStore } from "./ledger.ts";
 import { ServerLink } from "./server-link.ts";
 import { type Device, type Refusal, type Status, sameStatus, unsavedIn, worst } from "./status.ts";
 import { type TabId, type TabMessage, Tabs } from "./tabs.ts";
@@ -46,6 +47,8 @@ interface Slot {
   uses: number;
   /** Other pages that have it open; only the leader knows. */
   readonly tabs: Set<TabId>;
+  /** What this page noted in the device's store when it opened the document. */
+  note: string;
   linger: ReturnType<typeof setTimeout> | undefined;
 }
 
@@ -66,6 +69,8 @@ export class Hub {
   #socket: DeviceSocket | undefined;
   #isOn: boolean;
   #isClosed = false;
+  /** Whether all that earlier pages left unsaved is open: until then nobody knows that there is nothing. */
+  #isSwept = false;
   #status: Status;
   /** What the leader says of all documents of this device. */
   #leaders: Status | undefined;
@@ -186,9 +191,11 @@ export class Hub {
   #slot(name: DocumentName): Slot {
     const known = this.#slots.get(name);
     if (known !== undefined) return known;
+    const note = randomName(8);
     const slot: Slot = {
       name,
-      opening: this.#open(name),
+      note,
+      opening: this.#open(name, note),
       document: undefined,
       link: undefined,
       uses: 0,
@@ -205,10 +212,10 @@ export class Hub {
     return slot;
   }
 
-  async #open(name: DocumentName): Promise<SyncedDocument> {
+  async #open(name: DocumentName, note: string): Promise<SyncedDocument> {
     const home = await this.#options.home;
-    // On disk before the first edit can be: whoever comes next looks whether something was left unsaved.
-    await home.write([[`open/${name}`, true]]);
+    // On disk before the first edit can be: whoever leads next looks whether something was left unsaved.
+    await home.write([[`open/${name}`, note]]);
     return openCopy(name, this.#options.device, await this.#options.storeName(name));
   }
 
@@ -242,13 +249,14 @@ export class Hub {
     const isClean = document.unsaved === 0 && this.isLeader;
     await document.close();
     if (isClean && !this.#slots.has(slot.name)) {
-      await (await this.#options.home).write([[`open/${slot.name}`, undefined]]);
+      await (await this.#options.home).removeIf(`open/${slot.name}`, slot.note);
     }
     this.#judge();
   }
 
   #led(): void {
     this.#leaders = undefined;
+    this.#isSwept = false;
     const { url, token, WebSocket, heard } = this.#options;
     this.#socket = new DeviceSocket({ url, token, WebSocket, heard });
     this.#socket.on("open", () => {
@@ -257,7 +265,26 @@ export class Hub {
     this.#socket.on("close", ({ event }: { event: { code: number } }) => this.#socketClosed(event.code));
     for (const slot of this.#slots.values()) if (slot.document !== undefined) this.#link(slot, slot.document);
     if (this.#isOn) void this.#socket.connect();
+    void this.#sweep();
     for (const listener of this.#ledListeners) listener();
+    this.#judge();
+  }
+
+  /** Opens what earlier pages left unsaved, so that it is counted and gets saved. */
+  async #sweep(): Promise<void> {
+    const home = await this.#options.home;
+    for (const [key, note] of await home.list("open")) {
+      const name = key as DocumentName;
+      if (this.#slots.has(name)) continue;
+      if ((await unsavedInStore(await this.#options.storeName(name))) === 0) {
+        await home.removeIf(`open/${name}`, note);
+        continue;
+      }
+      const use = this.use(name);
+      // Stays open for as long as it holds something unsaved.
+      await use.document.then(use.release, use.release);
+    }
+    this.#isSwept = true;
     this.#judge();
   }
 
@@ -471,7 +498,9 @@ export class Hub {
     const isGone = (status: Status) => status.kind === "refused" && status.code === "gone";
     const all = documents.map((document) => document.status);
     const statuses = all.every(isGone) ? all : all.filter((status) => !isGone(status));
-    if (this.isLeader || this.#leaders === undefined) return worst(statuses);
+    if (this.isLeader)
+      return worst(this.#isSwept ? statuses : [...statuses, { kind: "connecting", unsaved: 0 }]);
+    if (this.#leaders === undefined) return worst([...statuses, { kind: "connecting", unsaved: 0 }]);
     // The leader's documents include this page's: its count is the larger one unless it has yet to hear of an edit.
     const both = worst([...statuses, this.#leaders]);
     const own = statuses.reduce((sum, status) => sum + unsavedIn(status), 0);

@@ -70,6 +70,8 @@ export interface ConversationHost {
   markRead(id: ConversationId, upTo: { readonly seq: number; readonly tip?: string }): Promise<void>;
   readUpTo(id: ConversationId): number;
   summarize(id: ConversationId, summary: Summary): void;
+  /** Whether a device is no longer the person's: nobody waits for it. */
+  isRevoked(device: string): boolean;
   /** Why a conversation is gone, if it is. */
   gone(id: ConversationId): Promise<string | undefined>;
   kept(id: ConversationId): Promise<unknown>;
@@ -426,7 +428,9 @@ class OpenConversation {
       this.#watcher?.();
     });
     this.#unsubscribe = document.subscribe(() => {
-      if (this.#deliveries.report(document.link.report, this.thread.last)) {
+      const { report } = document.link;
+      const devices = report?.devices.filter((device) => !host.isRevoked(device.id)) ?? [];
+      if (this.#deliveries.report(report, devices, this.thread.last)) {
         host.keep(id, this.#deliveries.kept);
         this.thread.setEverywhere(this.#deliveries.everywhere);
       }
