@@ -82,6 +82,8 @@ test("a conversation that is not opened again is saved all the same", async () =
   await phone.close();
   const again = ada.device("phone", { keep: 0 });
   await saved(again);
+  const told = await again.request(`/conversations/${id}/messages`);
+  assert.equal(/** @type {any} */ (told).items.length, 1, "what is called saved is on the server");
   const laptop = ada.device("laptop");
   await until(laptop.conversation(id), ({ messages }) => messages.length === 1);
   await ada.close();

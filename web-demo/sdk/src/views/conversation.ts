@@ -258,6 +258,7 @@ export class Conversation implements Live<ConversationState> {
 
   /** Something beside the document changed: its row, its drafts. */
   refresh(): void {
+    this.#open?.tidy();
     this.#changed();
   }
 
@@ -424,7 +425,7 @@ class OpenConversation {
     this.#deliveries = new Deliveries(kept);
     this.thread.setEverywhere(this.#deliveries.everywhere);
     this.thread.watch(() => {
-      this.#summarize();
+      this.tidy();
       this.#watcher?.();
     });
     this.#unsubscribe = document.subscribe(() => {
@@ -436,7 +437,7 @@ class OpenConversation {
       }
       this.#watcher?.();
     });
-    this.#summarize();
+    this.tidy();
   }
 
   watch(watcher: () => void): void {
@@ -460,7 +461,7 @@ class OpenConversation {
   }
 
   /** Tells the list what was said last, and clears drafts whose message is accepted; once for a burst of changes. */
-  #summarize(): void {
+  tidy(): void {
     if (this.#isSummarizing) return;
     this.#isSummarizing = true;
     queueMicrotask(() => {
