@@ -3,6 +3,7 @@ import { fetchUpdates, IndexeddbPersistence } from "y-indexeddb";
 import * as Y from "yjs";
 import type { DocumentName } from "../model/ids.ts";
 import { randomName } from "../model/ids.ts";
+import { same } from "../model/json.ts";
 import { type Counts, Ledger } from "./ledger.ts";
 import type { Device, PeerDevice, Refusal, Status, StatusReport } from "./status.ts";
 
@@ -72,7 +73,8 @@ export class SyncedDocument {
   /** Edits that were set aside with a refused copy and are being carried over to this one. */
   #carrying = 0;
   #status: Status;
-  #peers: readonly PeerDevice[] | undefined;
+  #peers: readonly PeerDevice[] = [];
+  #arePeersStale = false;
   #isClosed = false;
   #writes = 0;
   #written = 0;
@@ -120,7 +122,11 @@ export class SyncedDocument {
 
   /** The other devices with this document; empty while this device cannot know. */
   get peers(): readonly PeerDevice[] {
-    this.#peers ??= this.#readPeers();
+    if (this.#arePeersStale) {
+      const peers = this.#readPeers();
+      if (!same(peers, this.#peers)) this.#peers = peers;
+      this.#arePeersStale = false;
+    }
     return this.#peers;
   }
 
@@ -238,9 +244,9 @@ export class SyncedDocument {
   }
 
   #changed(): void {
-    this.#peers = undefined;
+    this.#arePeersStale = true;
     const status = this.#judge();
-    if (JSON.stringify(status) !== JSON.stringify(this.#status)) this.#status = status;
+    if (!same(status, this.#status)) this.#status = status;
     for (const listener of [...this.#listeners]) listener();
   }
 }

@@ -4,12 +4,13 @@
  */
 import * as Y from "yjs";
 import { type DocumentName, randomName } from "../model/ids.ts";
+import { same } from "../model/json.ts";
 import { DeviceSocket, type Frame } from "./connection.ts";
 import { type Edit, openCopy, type SyncedDocument } from "./document.ts";
 import type { Home } from "./home.ts";
 import { unsavedIn as unsavedInStore } from "./ledger.ts";
 import { ServerLink } from "./server-link.ts";
-import { type Device, type Refusal, type Status, sameStatus, unsavedIn, worst } from "./status.ts";
+import { type Device, type Refusal, type Status, unsavedIn, worst } from "./status.ts";
 import { type TabId, type TabMessage, Tabs } from "./tabs.ts";
 import { inBackground } from "./timers.ts";
 import type { Token } from "./token.ts";
@@ -481,7 +482,7 @@ export class Hub {
   #judge(): void {
     if (this.#isClosed) return;
     const own = this.#overall();
-    if (sameStatus(own, this.#status)) return;
+    if (same(own, this.#status)) return;
     this.#status = own;
     if (this.isLeader) this.#tabs.send({ kind: "overall", status: own });
     for (const listener of [...this.#listeners]) listener();

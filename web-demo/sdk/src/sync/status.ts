@@ -130,7 +130,3 @@ export function worst(statuses: readonly Status[]): Status {
   const changes = statuses.reduce((sum, status) => sum + (status.kind === "merging" ? status.changes : 0), 0);
   return changes > 0 ? { kind: "merging", changes } : { kind: "saved" };
 }
-
-export function sameStatus(a: Status, b: Status): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
-}

@@ -112,7 +112,8 @@ export class Conversation implements Live<ConversationState> {
   get value(): ConversationState {
     if (this.#isStale) {
       this.#isStale = false;
-      this.#value = this.#read(this.#value);
+      const value = this.#read(this.#value);
+      if (!isSameState(value, this.#value)) this.#value = value;
     }
     return this.#value;
   }
@@ -380,6 +381,10 @@ export class Conversation implements Live<ConversationState> {
 
 const NO_MESSAGES: readonly Message[] = Object.freeze([]);
 const NO_DRAFTS: readonly Draft[] = Object.freeze([]);
+
+function isSameState(a: ConversationState, b: ConversationState): boolean {
+  return (Object.keys(a) as (keyof ConversationState)[]).every((key) => a[key] === b[key]);
+}
 
 function keep(before: readonly Draft[], now: readonly Draft[]): readonly Draft[] {
   return before.length === now.length && now.every((draft, at) => draft === before[at]) ? before : now;

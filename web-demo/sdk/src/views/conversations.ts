@@ -8,6 +8,7 @@ import {
   quarterAt,
   uuid7,
 } from "../model/ids.ts";
+import { same } from "../model/json.ts";
 import { type Fields, hasNews, type Listed, type Mark, readListed, readMark } from "../model/listing.ts";
 import type { Pen } from "../model/pen.ts";
 import { type Field, type Hint, Registers } from "../model/register.ts";
@@ -50,6 +51,8 @@ export interface ConversationsHost {
   whenOpen<T>(work: () => T | Promise<T>): Promise<T>;
 }
 
+/** Lists that are kept up to date at once. */
+const LISTS = 32;
 const NO_FIELDS: Fields = new Map();
 
 export class Conversations implements Live<readonly ConversationRow[]> {
@@ -80,6 +83,11 @@ export class Conversations implements Live<readonly ConversationRow[]> {
     const key = keyOf(filter);
     const known = this.#lists.get(key);
     if (known !== undefined) return known;
+    // A search makes a list for every letter that was typed; those that nobody shows any more are let go of.
+    for (const [other, list] of this.#lists) {
+      if (this.#lists.size < LISTS) break;
+      if (list !== this.#main && !list.isShown) this.#lists.delete(other);
+    }
     const list = new List(filter, () => this.#rows.values());
     this.#lists.set(key, list);
     return list;
@@ -227,10 +235,11 @@ export class Conversations implements Live<readonly ConversationRow[]> {
   #touch(ids: Iterable<ConversationId>): void {
     const changed = new Map<ConversationId, ConversationRow | undefined>();
     for (const id of ids) {
+      const before = this.#rows.get(id);
       const row = this.#read(id);
       if (row === undefined) this.#rows.delete(id);
-      else this.#rows.set(id, row);
-      changed.set(id, row);
+      else if (!same(before, row)) this.#rows.set(id, row);
+      changed.set(id, this.#rows.get(id));
     }
     if (changed.size === 0) return;
     for (const list of this.#lists.values()) list.update(changed);
@@ -282,6 +291,10 @@ class List implements Live<readonly ConversationRow[]> {
   }
 
   readonly subscribe = (listener: () => void): (() => void) => this.#listeners.add(listener);
+
+  get isShown(): boolean {
+    return this.#listeners.size > 0;
+  }
 
   update(changed: ReadonlyMap<ConversationId, ConversationRow | undefined>): void {
     // One that was never read is computed when it is.
