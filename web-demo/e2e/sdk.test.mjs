@@ -222,6 +222,29 @@ test("a leader that closes hands over, with what was under way", async () => {
   await ada.context.close();
 });
 
+test("what a page kept and told nobody before it went is saved by the one that leads", async () => {
+  const ada = await profile();
+  const one = await ada.page();
+  await one.send("one");
+  await one.shows(1, "everywhere");
+  const two = await ada.page(one.id);
+  await two.shows(1);
+  await two.page.evaluate(() => {
+    BroadcastChannel.prototype.postMessage = () => undefined;
+  });
+  await two.send("two");
+  await two.shows(2);
+  await two.page.evaluate(async (id) => {
+    const { client } = /** @type {any} */ (window);
+    await (await client.document(`c/${id}`)).document.whenStored();
+  }, two.id);
+  await two.page.close();
+  await one.shows(2, "everywhere");
+  await one.is("saved");
+  assert.equal(ada.sockets, 1);
+  await ada.context.close();
+});
+
 test("a leader that does not wake up loses it to a page that is seen", async () => {
   const ada = await profile();
   const one = await ada.page();

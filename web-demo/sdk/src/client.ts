@@ -5,32 +5,31 @@ import {
   type ConversationId,
   type DeviceId,
   type DocumentName,
-  isId,
   isQuarter,
   msOf,
   parseConversationId,
-  parseDeviceId,
   parseWriter,
   quarterAt,
-  randomName,
   type Writer,
 } from "./model/ids.ts";
 import { whole } from "./model/json.ts";
 import { Pen } from "./model/pen.ts";
 import { type Ranking, Registers } from "./model/register.ts";
+import { type DeviceOptions, readAddress, readDevice } from "./place.ts";
 import { type Aside, Asides } from "./sync/asides.ts";
 import type { Frame } from "./sync/connection.ts";
 import type { SyncedDocument } from "./sync/document.ts";
 import { Home } from "./sync/home.ts";
 import { Hub, type Use } from "./sync/hub.ts";
 import { type Session, takeSession } from "./sync/sessions.ts";
-import { type Device, type DeviceKind, type Status, toDeviceKind } from "./sync/status.ts";
+import type { Device, Status } from "./sync/status.ts";
 import { inBackground } from "./sync/timers.ts";
 import { readClaims, Token, type TokenSource } from "./sync/token.ts";
-import { Conversation, type ConversationHost, foundConversation } from "./views/conversation.ts";
+import { Conversation, foundConversation } from "./views/conversation.ts";
 import { Conversations } from "./views/conversations.ts";
 import { Drafts } from "./views/drafts.ts";
 import type { Live } from "./views/live.ts";
+import type { ConversationHost } from "./views/open-conversation.ts";
 import { Devices, Folders, Preferences } from "./views/profile.ts";
 import { Summaries, type Summary } from "./views/summaries.ts";
 
@@ -42,7 +41,7 @@ export interface SynclineOptions {
   /** Whose state it is. Without it a token given as a text must say so (`sub`). */
   readonly user?: string;
   /** This device. Without an id: the token's, else one that is drawn once and kept in this browser. */
-  readonly device?: { readonly id?: string; readonly name?: string; readonly kind?: DeviceKind };
+  readonly device?: DeviceOptions;
   /** Whether to connect at once; default true. */
   readonly online?: boolean;
   /** The newest conversations that are kept open in the background, for offline use and fresh previews; default 8. */
@@ -489,33 +488,4 @@ function liveStatus(hub: Hub): Live<Status> {
     },
     subscribe: (listener) => hub.subscribe(listener),
   };
-}
-
-function readAddress(url: string): { readonly origin: string; readonly socket: string } {
-  const address = new URL(url);
-  const isSecure = address.protocol === "https:" || address.protocol === "wss:";
-  const path = address.pathname.replace(/\/+$/, "").replace(/\/sync$/, "");
-  const base = `${address.host}${path}`;
-  return {
-    origin: `${isSecure ? "https" : "http"}://${base}`,
-    socket: `${isSecure ? "wss" : "ws"}://${base}/sync`,
-  };
-}
-
-function readDevice(given: SynclineOptions["device"], claimed: string | undefined, scope: string): Device {
-  const id = parseDeviceId(given?.id ?? claimed ?? keptDeviceId(scope));
-  if (id === undefined) throw new Error("a device's id is 1 to 64 of A-Z a-z 0-9 _ -");
-  const kind = toDeviceKind(given?.kind);
-  return { id, kind, name: given?.name ?? (kind === "other" ? "This device" : `My ${kind}`) };
-}
-
-/** Drawn once for each browser. */
-function keptDeviceId(scope: string): DeviceId {
-  const key = `${scope}/device`;
-  const storage = typeof localStorage === "undefined" ? undefined : localStorage;
-  const known = storage?.getItem(key);
-  if (known !== null && known !== undefined && isId(known)) return known as DeviceId;
-  const drawn = `d-${randomName(10)}` as DeviceId;
-  storage?.setItem(key, drawn);
-  return drawn;
 }

@@ -132,6 +132,11 @@ export class DocumentProvider extends HocuspocusProvider {
     return this.#offered;
   }
 
+  /** Offers of this connection that are on the server's disk. */
+  get saved(): number {
+    return this.#hasFailed ? 0 : Math.min(this.#saved, this.#offered);
+  }
+
   override async onOpen(event: Event): Promise<void> {
     this.#hasStarted = false;
     await super.onOpen(event);
@@ -162,6 +167,7 @@ export class DocumentProvider extends HocuspocusProvider {
   override onClose(): void {
     this.#hasStarted = false;
     this.#offered = 0;
+    this.#saved = 0;
     super.onClose();
   }
 
@@ -180,6 +186,6 @@ export class DocumentProvider extends HocuspocusProvider {
 
   #acknowledged(): void {
     this.#saved += 1;
-    if (!this.#hasFailed) this.events?.saved(Math.min(this.#saved, this.#offered));
+    if (!this.#hasFailed) this.events?.saved(this.saved);
   }
 }

@@ -171,6 +171,15 @@ export class SyncedDocument {
     return this.doc.store.pendingStructs === null && this.doc.store.pendingDs === null;
   }
 
+  /** Takes what a page that is gone kept in the store and told nobody; answers how many edits each session made. */
+  async catchUp(): Promise<Counts> {
+    if (this.#isClosed) return {};
+    const made = await this.#ledger.reread();
+    if (!this.#isClosed) await fetchUpdates(this.#store);
+    this.#changed();
+    return made;
+  }
+
   async close(): Promise<void> {
     this.#listeners.clear();
     await this.whenStored();

@@ -476,7 +476,15 @@ export class Hub {
 
   #left(tab: TabId): void {
     this.#hiddenTabs.delete(tab);
-    for (const slot of this.#slots.values()) if (slot.tabs.delete(tab)) this.#letGo(slot);
+    for (const slot of this.#slots.values()) {
+      if (slot.tabs.delete(tab)) void this.#inherit(slot).finally(() => this.#letGo(slot));
+    }
+  }
+
+  /** A page may go between keeping an edit and telling of it. */
+  async #inherit(slot: Slot): Promise<void> {
+    const made = (await slot.document?.catchUp()) ?? {};
+    for (const [session, number] of Object.entries(made)) slot.link?.mark(session, number);
   }
 
   #judge(): void {

@@ -84,6 +84,17 @@ export class Ledger {
     }
   }
 
+  /** Reads what pages that are gone have left in the store; answers how many edits each of them made. */
+  async reread(): Promise<Counts> {
+    const made: Record<string, number> = {};
+    for (const [session, entry] of await readEntries(this.#db)) {
+      if (session === this.#session) continue;
+      this.heard(session, entry.made);
+      made[session] = entry.made;
+    }
+    return made;
+  }
+
   /** Resolves once all that was given to y-indexeddb so far is in its store. */
   async stored(): Promise<void> {
     await outcome(this.#db.transaction(STORES, "readonly").objectStore("updates").count());

@@ -63,8 +63,11 @@ export class ServerLink {
 
   /** Notes that an edit is in the replica, and with that among what is offered. */
   mark(session: string, number: number): void {
-    const { offered } = this.#provider;
-    if (offered > 0) this.#marks.push({ position: offered, counts: { [session]: number } });
+    const { offered, saved } = this.#provider;
+    if (offered === 0) return;
+    this.#marks.push({ position: offered, counts: { [session]: number } });
+    // It was there already, and all of that is on the server's disk: no further word comes.
+    if (saved === offered) this.#saved(saved);
   }
 
   setHidden(hidden: boolean): void {
