@@ -251,6 +251,7 @@ export class Syncline {
       void this.#openQuarters(changes.keys());
     });
     this.#summaries = summaries;
+    this.conversations.setGone((await home.list("gone")).flatMap(([id]) => parseConversationId(id) ?? []));
     this.#asides = new Asides(home, this.#hub, this.device, (name) => void this.#rebind(name));
     await this.#asides.load();
     this.#hub.onNews((topic) => void this.#heardNews(topic));
@@ -418,6 +419,7 @@ export class Syncline {
       [`delivery/${id}`, undefined],
     ]);
     this.conversation(id).setGone(reason);
+    this.conversations.setGone([id]);
     const document = await this.#hub.drop(name);
     await document?.remove();
     this.#pendingSummaries.delete(id);

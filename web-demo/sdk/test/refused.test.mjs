@@ -95,3 +95,42 @@ test("a refused profile goes on, too", async () => {
   assert.equal(phone.preferences.get("tone")?.value, "warm");
   await Promise.all([phone.close(), laptop.close()]);
 });
+
+test("a conversation that was erased for good is gone on every device, whatever one of them wrote offline", async (context) => {
+  const user = "gone";
+  const [phone, laptop] = [device(server.url, "phone", { user }), device(server.url, "laptop", { user })];
+  const id = phone.conversations.create({ title: "Rome" });
+  const [here, there] = [phone.conversation(id), laptop.conversation(id)];
+  here.send("one");
+  await until(there, ({ messages }) => messages[0]?.delivery === "everywhere");
+  laptop.disconnect();
+  there.send("written offline");
+  await until(there, ({ messages }) => messages.length === 2);
+  const erased = await phone.request(`/conversations/${id}/erase`, { method: "POST" }).catch(String);
+  if (typeof erased === "string") {
+    await Promise.all([phone.close(), laptop.close()]);
+    context.skip(`this server cannot erase: ${erased}`);
+    return;
+  }
+  await until(here, ({ phase }) => phase === "gone");
+  laptop.connect();
+  const { status, messages } = await until(there, ({ phase }) => phase === "gone");
+  assert.ok(status.kind === "refused" && status.code === "gone");
+  assert.deepEqual(messages, []);
+  for (const client of [phone, laptop]) {
+    await until(client.conversations, (rows) => rows.length === 0);
+    await saved(client);
+  }
+  await laptop.close();
+  const again = device(server.url, "laptop", { user });
+  await until(again.conversation(id), ({ phase }) => phase === "gone");
+  await saved(again);
+  assert.deepEqual(again.conversations.value, []);
+  const stores = (await indexedDB.databases()).map(({ name }) => name ?? "");
+  assert.deepEqual(
+    stores.filter((name) => name.includes(id)),
+    [],
+    "no device keeps anything of it",
+  );
+  await Promise.all([phone.close(), again.close()]);
+});

@@ -51,6 +51,11 @@ test("no acknowledgement, no 'saved': acks are counted for what they are for", a
   /** @type {(() => void)[]} */
   const held = [];
   let isHolding = false;
+  /** @type {() => void} */
+  let enough = () => undefined;
+  const isHeld = new Promise((resolve) => {
+    enough = () => held.length === 2 && resolve(undefined);
+  });
   class Holding extends WebSocket {
     /** @param {string} type @param {any} listener */
     // @ts-expect-error: one signature for all
@@ -59,8 +64,9 @@ test("no acknowledgement, no 'saved': acks are counted for what they are for", a
       super.addEventListener("message", (event) => {
         const bytes = new Uint8Array(/** @type {ArrayBuffer} */ (event.data));
         const kind = bytes[1 + (bytes[0] ?? 0)];
-        if (isHolding && kind === 8) held.push(() => listener(event));
-        else listener(event);
+        if (!isHolding || kind !== 8) return listener(event);
+        held.push(() => listener(event));
+        enough();
       });
     }
   }
@@ -72,10 +78,7 @@ test("no acknowledgement, no 'saved': acks are counted for what they are for", a
   text.insert(0, "a");
   text.insert(1, "b");
   await until(live(document), (status) => status.kind === "saving" && status.unsaved === 2);
-  await new Promise((resolve) => {
-    const look = () => (held.length === 2 ? resolve(undefined) : setTimeout(look, 5));
-    look();
-  });
+  await isHeld;
   held[0]?.();
   assert.deepEqual(document.status, { kind: "saving", unsaved: 1 });
   held[1]?.();
@@ -133,6 +136,7 @@ test("a token that is refused says so; one that ran out while offline is renewed
     Date.now = real;
   });
   const old = await server.token(user, "phone", "1s");
+  // Only the server's own clock makes it run out.
   await new Promise((resolve) => setTimeout(resolve, 1_100));
   Date.now = () => real() - 3_600_000;
   let fetched = 0;

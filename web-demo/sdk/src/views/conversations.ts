@@ -62,6 +62,7 @@ export class Conversations implements Live<readonly ConversationRow[]> {
   readonly #rows = new Map<ConversationId, ConversationRow>();
   readonly #lists = new Map<string, List>();
   readonly #main: List;
+  readonly #gone = new Set<ConversationId>();
   #marks: Registers | undefined;
   #summaries: Summaries | undefined;
 
@@ -198,6 +199,13 @@ export class Conversations implements Live<readonly ConversationRow[]> {
     this.#touch([...summaries.ids]);
   }
 
+  /** Takes what was erased for good out of all lists. */
+  setGone(ids: Iterable<ConversationId>): void {
+    const gone = [...ids];
+    for (const id of gone) this.#gone.add(id);
+    this.#touch(gone);
+  }
+
   /** Brings rows up to date whose summary changed. */
   summariesChanged(ids: Iterable<ConversationId>): void {
     this.#touch(ids);
@@ -247,6 +255,7 @@ export class Conversations implements Live<readonly ConversationRow[]> {
   }
 
   #read(id: ConversationId): ConversationRow | undefined {
+    if (this.#gone.has(id)) return undefined;
     const fields = this.#groups.get(id);
     const summary = this.#summaries?.get(id);
     const last = summary?.last ?? null;
