@@ -28,7 +28,7 @@ import { readClaims, Token, type TokenSource } from "./sync/token.ts";
 import { Conversation, foundConversation } from "./views/conversation.ts";
 import { Conversations } from "./views/conversations.ts";
 import { Drafts } from "./views/drafts.ts";
-import type { Live } from "./views/live.ts";
+import { Computed, type Live } from "./views/live.ts";
 import type { ConversationHost } from "./views/open-conversation.ts";
 import { Devices, Folders, Preferences } from "./views/profile.ts";
 import { Summaries, type Summary } from "./views/summaries.ts";
@@ -95,6 +95,7 @@ export class Syncline {
   readonly #pendingSummaries = new Map<ConversationId, Summary>();
   readonly #uses: Use[] = [];
   #asides: Asides | undefined;
+  readonly #asidesChanged: () => void;
   #summaries: Summaries | undefined;
   #session: Session | undefined;
   #refresh: ReturnType<typeof setInterval> | undefined;
@@ -135,14 +136,9 @@ export class Syncline {
       gone: (name, reason) => void this.#erase(name, reason),
     });
     this.status = liveStatus(this.#hub);
-    const noAsides: readonly Aside[] = [];
-    const asides = () => this.#asides?.view;
-    this.asides = {
-      get value() {
-        return asides()?.value ?? noAsides;
-      },
-      subscribe: (listener) => asides()?.subscribe(listener) ?? (() => undefined),
-    };
+    const asides = new Computed<readonly Aside[]>(() => this.#asides?.view.value ?? []);
+    this.asides = asides;
+    this.#asidesChanged = () => asides.invalidate();
     const whenOpen = <T>(work: () => T | Promise<T>): Promise<T> => this.ready.then(work);
     this.conversations = new Conversations({
       pen: this.#pen,
@@ -253,6 +249,7 @@ export class Syncline {
     this.#summaries = summaries;
     this.conversations.setGone((await home.list("gone")).flatMap(([id]) => parseConversationId(id) ?? []));
     this.#asides = new Asides(home, this.#hub, this.device, (name) => void this.#rebind(name));
+    this.#asides.view.subscribe(this.#asidesChanged);
     await this.#asides.load();
     this.#hub.onNews((topic) => void this.#heardNews(topic));
     this.#hub.subscribe(() => this.#statusChanged());

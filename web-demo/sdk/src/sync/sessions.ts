@@ -21,6 +21,10 @@ export interface Session {
 
 /** Takes a session that no other page has. */
 export async function takeSession(scope: string, home: Home): Promise<Session> {
+  // A page that cannot know of the others (no secure context, no locks) shares a name with none of them.
+  if (typeof document !== "undefined" && navigator.locks === undefined) {
+    return { name: randomName(10), dead: [], close: async () => undefined };
+  }
   const { slot, release } = await lockSlot(scope);
   const kept = await home.read(`session/${slot}`);
   const [name, isClosed] = isRecord(kept)
