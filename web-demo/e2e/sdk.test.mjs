@@ -189,7 +189,10 @@ test("a page without the socket is as truthful: nothing is saved before its ackn
   for (const tab of [one, two]) {
     await tab.shows(3);
     await tab.page.waitForFunction(() => /** @type {any} */ (window).client.status.value.unsaved === 2);
-    assert.deepEqual(await tab.status(), { kind: "offline", cause: "unreachable", unsaved: 2 });
+    const expected = { kind: "offline", cause: "unreachable", unsaved: 2 };
+    assert.deepEqual(await tab.status(), expected);
+    const own = await tab.page.evaluate(() => /** @type {any} */ (window).chat.value.status);
+    assert.deepEqual(own, expected, "of the conversation, too");
   }
   // A reload of either does not forget it.
   await two.reload();
