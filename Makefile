@@ -17,7 +17,7 @@ run: web ## builds everything and serves the page at a printed address
 	./target/release/syncline serve --open --listen $(LISTEN) --data $(DATA)
 
 .PHONY: test
-test: web binary test-rust test-interop test-browser ## installs what the tests need and runs all of them
+test: web binary test-rust test-interop test-sdk test-browser ## installs what the tests need and runs all of them
 
 .PHONY: web
 web: web-demo/node_modules/.installed ## builds the page that the binary serves
@@ -35,6 +35,10 @@ test-rust: binary ## unit, simulation, checker, crash and end-to-end tests in Ru
 .PHONY: test-interop
 test-interop: binary tests/interop/node_modules/.installed ## real Yjs clients against the real binary
 	cd tests/interop && npm test
+
+.PHONY: test-sdk
+test-sdk: binary web-demo/node_modules/.installed ## the TypeScript client against the real binary, the model's vectors, its size
+	cd web-demo && npm test -w sdk
 
 .PHONY: test-browser
 test-browser: binary web-demo/node_modules/.installed ## a real browser drives the page
