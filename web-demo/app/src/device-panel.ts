@@ -1,5 +1,5 @@
 /** One device on the page: its own copy, connection and offline switch around the shared conversation and note. */
-import { type Device, openDocument, type SyncedDocument } from "@syncline/client";
+import { type Device, type LoneDocument, openDocument } from "@syncline/client";
 import { element, icon } from "./dom.ts";
 import { bindNote } from "./note-binding.ts";
 import { offlineSwitch } from "./place.ts";
@@ -77,7 +77,7 @@ export async function openPanel(parent: HTMLElement, options: PanelOptions): Pro
   );
   parent.append(panel);
 
-  let opened: SyncedDocument;
+  let opened: LoneDocument;
   try {
     opened = await openDocument({
       url: options.url,

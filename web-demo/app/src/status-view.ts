@@ -33,7 +33,7 @@ export class StatusView {
 
   show(status: Status, peers: readonly PeerDevice[]): void {
     clearTimeout(this.#settling);
-    const settles = status.kind === "saved" || status.kind === "behind";
+    const settles = status.kind === "saved" || status.kind === "merging";
     if (settles && this.#shown !== status.kind) {
       this.#settling = setTimeout(() => this.#render(status, peers), SETTLE_MS);
     } else this.#render(status, peers);
@@ -83,7 +83,7 @@ function describe(status: Status, peers: readonly PeerDevice[]): Words {
       };
     case "saved":
       return { short: "Saved", long: whereSaved(peers), count: 0 };
-    case "behind":
+    case "merging":
       return {
         short: `${status.changes} behind`,
         long: `${plural(status.changes, "change")} from elsewhere still to be stored on this device.`,

@@ -1,0 +1,176 @@
+/**
+ * The Hocuspocus provider and its socket, narrowed where their own book-keeping could claim too much.
+ */
+import { HocuspocusProvider, HocuspocusProviderWebsocket } from "@hocuspocus/provider";
+import { createDecoder, readVarString, readVarUint } from "lib0/decoding";
+import type * as Y from "yjs";
+import type { Token } from "./token.ts";
+
+const SYNC_STATUS = 8;
+const TYPES = ["sync", "awareness", "auth", "query-awareness", "", "stateless", "", "close", "status"];
+const SYNC_TYPES = ["step1", "step2", "update"];
+
+/** A frame that went over the wire, for those who want to watch. */
+export interface Frame {
+  readonly direction: "out" | "in";
+  /** Empty for the keep-alive, which names no document. */
+  readonly document: string;
+  /** `step1`, `step2`, `update`, `awareness`, `auth`, `stateless`, `close`, `status`, `ping`, `pong`. */
+  readonly type: string;
+  readonly bytes: number;
+}
+
+export interface SocketOptions {
+  readonly url: string;
+  readonly token: Token;
+  readonly WebSocket?: typeof WebSocket | undefined;
+  readonly heard?: ((frame: Frame) => void) | undefined;
+}
+
+/** The one socket of a device. */
+export class DeviceSocket extends HocuspocusProviderWebsocket {
+  readonly #token: Token;
+  readonly #heard: ((frame: Frame) => void) | undefined;
+
+  constructor({ url, token, WebSocket: socket, heard }: SocketOptions) {
+    super({
+      url,
+      autoConnect: false,
+      delay: 500,
+      minDelay: 500,
+      maxDelay: 5_000,
+      ...(socket === undefined ? {} : { WebSocketPolyfill: socket }),
+    });
+    this.#token = token;
+    this.#heard = heard;
+    if (heard !== undefined) {
+      this.on("message", ({ data }: MessageEvent<ArrayBuffer>) => {
+        heard(describe("in", new Uint8Array(data)));
+      });
+    }
+  }
+
+  /**
+   * Sends on an open socket, and drops what comes while there is none: the sync that begins the next connection
+   * carries all of it. Queued updates would be acknowledged a second time there, and each surplus
+   * acknowledgement would make a later edit look saved before it is.
+   */
+  override send(message: Uint8Array): void {
+    if (this.webSocket?.readyState !== 1) return;
+    super.send(message);
+    this.#heard?.(describe("out", message));
+  }
+
+  /** Opens the socket once there is a token: without one it could only be refused. A failure is tried again. */
+  override async createWebSocketConnection(): Promise<unknown> {
+    try {
+      await this.#token.current();
+    } catch (error) {
+      this.emit("close", { event: { code: 1006, reason: "there is no token" } });
+      throw error;
+    }
+    if (!this.shouldConnect) throw new Error("switched off");
+    return super.createWebSocketConnection();
+  }
+
+  /** Cuts the connection at once, without waiting for the server's closing handshake. */
+  override disconnect(): void {
+    super.disconnect();
+    if (this.webSocket !== null) {
+      this.emit("close", { event: { code: 1000, reason: "switched off" } });
+    }
+  }
+}
+
+function describe(direction: Frame["direction"], bytes: Uint8Array): Frame {
+  if (bytes.length < 2)
+    return { direction, document: "", type: direction === "in" ? "ping" : "pong", bytes: 1 };
+  const decoder = createDecoder(bytes);
+  const document = readVarString(decoder);
+  const kind = readVarUint(decoder);
+  const type = (kind === 0 ? SYNC_TYPES[readVarUint(decoder)] : TYPES[kind]) ?? String(kind);
+  return { direction, document, type, bytes: bytes.length };
+}
+
+export interface ProviderEvents {
+  /** A connection began: all that is in the replica now is its first offer. */
+  started(): void;
+  /** The first `count` offers of this connection are on the server's disk. */
+  saved(count: number): void;
+  /** The server will not take an edit that it was sent. */
+  refused(): void;
+}
+
+/**
+ * The provider of one document. It counts offers and acknowledgements of a connection itself: the first offer is
+ * the SyncStep2 that carries all that was here when the connection began, each update after that is one.
+ */
+export class DocumentProvider extends HocuspocusProvider {
+  events: ProviderEvents | undefined;
+  readonly #token: Token;
+  #hasStarted = false;
+  #hasFailed = false;
+  #offered = 0;
+  #saved = 0;
+
+  constructor(name: string, document: Y.Doc, websocketProvider: DeviceSocket, token: Token) {
+    super({ name, document, websocketProvider, token: () => token.held });
+    this.#token = token;
+  }
+
+  /** Offers of this connection so far; what is in the document now is among them. */
+  get offered(): number {
+    return this.#offered;
+  }
+
+  override async onOpen(event: Event): Promise<void> {
+    this.#hasStarted = false;
+    await super.onOpen(event);
+  }
+
+  /** The server asks for a token in the middle of a connection when the last one runs out. */
+  override async sendToken(): Promise<void> {
+    if (this.#hasStarted) await this.#token.renew().catch(() => undefined);
+    await super.sendToken();
+  }
+
+  override startSync(): void {
+    this.#hasStarted = true;
+    this.#hasFailed = false;
+    this.#offered = 1;
+    this.#saved = 0;
+    this.events?.started();
+    super.startSync();
+  }
+
+  /** What is written before the sync begins is part of it; sent on its own it would be acknowledged twice. */
+  override documentUpdateHandler(update: Uint8Array, origin: unknown): void {
+    if (origin === this || !this.#hasStarted) return;
+    this.#offered += 1;
+    super.documentUpdateHandler(update, origin);
+  }
+
+  override onClose(): void {
+    this.#hasStarted = false;
+    this.#offered = 0;
+    super.onClose();
+  }
+
+  override onMessage(event: MessageEvent<ArrayBuffer>): void {
+    super.onMessage(event);
+    const decoder = createDecoder(new Uint8Array(event.data));
+    readVarString(decoder);
+    if (readVarUint(decoder) !== SYNC_STATUS) return;
+    if (readVarUint(decoder) === 1) this.#acknowledged();
+    else {
+      // From here on acknowledgements cannot be matched to what they are for: none of them counts.
+      this.#hasFailed = true;
+      this.events?.refused();
+    }
+  }
+
+  #acknowledged(): void {
+    this.#saved += 1;
+    if (!this.#hasFailed) this.events?.saved(Math.min(this.#saved, this.#offered));
+  }
+}

@@ -1,0 +1,64 @@
+/** The rows of the conversation list, sorted and filtered, brought up to date row by row. */
+import { order } from "../model/register.ts";
+import type { ConversationRow } from "./conversations.ts";
+
+/** Which conversations a list shows. */
+export interface ListFilter {
+  /** Only archived ones, or none of them (the default). */
+  readonly archived?: boolean;
+  /** Only deleted ones, or none of them (the default); deleted ones whether archived or not. */
+  readonly deleted?: boolean;
+  readonly folder?: string | null;
+  readonly tag?: string;
+  /** Words that the title holds, in any case. */
+  readonly words?: string;
+}
+
+/** So many changed rows are put in one by one; more of them are cheaper to sort all at once. */
+const ONE_BY_ONE = 64;
+
+export function fits(row: ConversationRow, filter: ListFilter): boolean {
+  const { archived = false, deleted = false, folder, tag, words } = filter;
+  if (row.deleted !== deleted || (!deleted && row.archived !== archived)) return false;
+  if (folder !== undefined && row.folder !== folder) return false;
+  if (tag !== undefined && !row.tags.includes(tag)) return false;
+  if (words === undefined) return true;
+  const title = (row.title ?? "").toLowerCase();
+  return words
+    .toLowerCase()
+    .split(/\s+/)
+    .every((word) => title.includes(word));
+}
+
+/** Pinned ones first, then those where something happened last. */
+export function byPlace(a: ConversationRow, b: ConversationRow): number {
+  return Number(b.pinned) - Number(a.pinned) || b.activeAt - a.activeAt || order(b.id, a.id);
+}
+
+/** The list with changed rows replaced, put in their new place, or taken out; the same list where nothing changed. */
+export function updateRows(
+  before: readonly ConversationRow[],
+  changed: ReadonlyMap<string, ConversationRow | undefined>,
+  filter: ListFilter,
+): readonly ConversationRow[] {
+  const isTouched = before.some((row) => changed.has(row.id) && changed.get(row.id) !== row);
+  const fresh = [...changed.values()].filter((row) => row !== undefined && fits(row, filter));
+  const known = new Set(before);
+  const added = fresh.filter((row): row is ConversationRow => row !== undefined && !known.has(row));
+  if (!isTouched && added.length === 0) return before;
+  const rows = before.filter((row) => !changed.has(row.id) || changed.get(row.id) === row);
+  if (added.length > ONE_BY_ONE) return rows.concat(added).sort(byPlace);
+  for (const row of added) rows.splice(placeFor(rows, row), 0, row);
+  return rows;
+}
+
+function placeFor(rows: readonly ConversationRow[], row: ConversationRow): number {
+  let [low, high] = [0, rows.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const other = rows[middle];
+    if (other !== undefined && byPlace(other, row) < 0) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

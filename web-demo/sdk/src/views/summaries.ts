@@ -1,0 +1,157 @@
+/**
+ * What the server's tables say of conversations: last turns and what is unread. Fetched over HTTP by the page that leads,
+ * kept in the device's store for all of them, so that a list shows as it was while there is no network.
+ */
+import { type ConversationId, type MessageId, parseConversationId } from "../model/ids.ts";
+import { isRecord, text, whole } from "../model/json.ts";
+import type { Home } from "../sync/home.ts";
+
+/** The last turn of a conversation. */
+export interface LastTurn {
+  readonly id: MessageId;
+  /** Null while it is pending. */
+  readonly seq: number | null;
+  readonly role: string;
+  /** The beginning of its text. */
+  readonly preview: string;
+  /** Unix milliseconds. */
+  readonly at: number;
+}
+
+export interface Summary {
+  readonly last: LastTurn | null;
+  /** The number up to which nothing is unread, when this was told. */
+  readonly read: number;
+  /** This device's read mark when this was told. */
+  readonly mark: number | undefined;
+}
+
+/** Rows of a page; the server gives no more. */
+const PAGE = 200;
+/** No list is followed further than this. */
+const PAGES = 500;
+
+export type Get = (path: string) => Promise<unknown>;
+type Changed = (changes: ReadonlyMap<ConversationId, Summary>) => void;
+
+export class Summaries {
+  readonly #home: Home;
+  readonly #get: Get;
+  readonly #changed: Changed;
+  readonly #markOf: (id: ConversationId) => number | undefined;
+  readonly #known = new Map<ConversationId, Summary>();
+  #isRunning = false;
+  #isComplete = false;
+
+  constructor(home: Home, get: Get, markOf: (id: ConversationId) => number | undefined, changed: Changed) {
+    this.#home = home;
+    this.#get = get;
+    this.#changed = changed;
+    this.#markOf = markOf;
+  }
+
+  get(id: ConversationId): Summary | undefined {
+    return this.#known.get(id);
+  }
+
+  get ids(): IterableIterator<ConversationId> {
+    return this.#known.keys();
+  }
+
+  /** Reads what the device's store holds; what another page of this device fetched is then known here too. */
+  async load(): Promise<void> {
+    const changes = new Map<ConversationId, Summary>();
+    for (const [key, value] of await this.#home.list("summary")) {
+      const id = parseConversationId(key);
+      const summary = value as Summary;
+      if (id !== undefined && !isSame(this.#known.get(id), summary)) changes.set(id, summary);
+    }
+    this.#enter(changes);
+  }
+
+  /** Takes what an open conversation says of itself: it knows more than any table. */
+  async put(id: ConversationId, summary: Summary): Promise<void> {
+    if (isSame(this.#known.get(id), summary)) return;
+    this.#enter(new Map([[id, summary]]));
+    await this.#home.write([[`summary/${id}`, summary]]);
+  }
+
+  async forget(id: ConversationId): Promise<void> {
+    if (!this.#known.delete(id)) return;
+    await this.#home.write([[`summary/${id}`, undefined]]);
+  }
+
+  /** Asks the server. Answers whether anything was new. */
+  async refresh(): Promise<boolean> {
+    if (this.#isRunning) return false;
+    this.#isRunning = true;
+    try {
+      const isFirst = !this.#isComplete;
+      let isNew = await this.#fetch("", isFirst);
+      if (isFirst) {
+        isNew = (await this.#fetch("&archived=true", true)) || isNew;
+        isNew = (await this.#fetch("&deleted=true", true)) || isNew;
+      }
+      this.#isComplete = true;
+      return isNew;
+    } finally {
+      this.#isRunning = false;
+    }
+  }
+
+  /** Follows a list to its end, or to the first page after the pinned ones that says nothing new. */
+  async #fetch(filter: string, isWhole: boolean): Promise<boolean> {
+    let after = "";
+    let isNew = false;
+    for (let page = 0; page < PAGES; page += 1) {
+      const answer = await this.#get(`/conversations?limit=${PAGE}${filter}${after}`);
+      const items = isRecord(answer) && Array.isArray(answer["items"]) ? (answer["items"] as unknown[]) : [];
+      const changes = new Map<ConversationId, Summary>();
+      for (const item of items) {
+        const read = readItem(item, this.#markOf);
+        if (read !== undefined && !isSame(this.#known.get(read[0]), read[1])) changes.set(...read);
+      }
+      this.#enter(changes);
+      if (changes.size > 0) await this.#home.write([...changes].map(([id, row]) => [`summary/${id}`, row]));
+      isNew ||= changes.size > 0;
+      const next = isRecord(answer) ? text(answer["next"]) : undefined;
+      const isPinned = isRecord(items.at(-1)) && (items.at(-1) as Record<string, unknown>)["pinned"] === true;
+      if (next === undefined || (!isWhole && changes.size === 0 && !isPinned)) return isNew;
+      after = `&after=${encodeURIComponent(next)}`;
+    }
+    return isNew;
+  }
+
+  #enter(changes: ReadonlyMap<ConversationId, Summary>): void {
+    if (changes.size === 0) return;
+    for (const [id, summary] of changes) this.#known.set(id, summary);
+    this.#changed(changes);
+  }
+}
+
+function readItem(
+  item: unknown,
+  markOf: (id: ConversationId) => number | undefined,
+): readonly [ConversationId, Summary] | undefined {
+  if (!isRecord(item)) return undefined;
+  const id = parseConversationId(text(item["id"]) ?? "");
+  if (id === undefined) return undefined;
+  const turn: unknown = item["last"];
+  const unread = whole(item["unread"]) ?? 0;
+  if (!isRecord(turn)) return [id, { last: null, read: 0, mark: markOf(id) }];
+  const seq = whole(turn["seq"]) ?? 0;
+  const last: LastTurn = {
+    id: (text(turn["id"]) ?? "") as MessageId,
+    seq,
+    role: text(turn["role"]) ?? "user",
+    preview: text(turn["preview"]) ?? "",
+    at: whole(turn["at"]) ?? 0,
+  };
+  return [id, { last, read: Math.max(0, seq - unread), mark: markOf(id) }];
+}
+
+function isSame(a: Summary | undefined, b: Summary): boolean {
+  if (a === undefined || a.read !== b.read) return false;
+  if (a.last === null || b.last === null) return a.last === b.last;
+  return a.last.id === b.last.id && a.last.seq === b.last.seq && a.last.preview === b.last.preview;
+}
