@@ -26,6 +26,7 @@ export function Chat(props: {
       className="chat"
       data-testid={`chat-${device.role.name}`}
       data-phase={phase}
+      data-conversation={id}
       data-turns={messages.length}
     >
       <ChatHead id={id} state={state} name={device.role.name} onBack={onBack} />
