@@ -191,13 +191,16 @@ describe("a page that reloads and a server that dies", () => {
       await demo.sees("phone", "offline");
       await demo.send("phone", "while it was gone");
       await demo.sees("phone", "offline", true);
+      await demo.network("phone", "offline");
+      await server.start();
       await demo.reload();
       await demo.sees("phone", "offline", true);
-      await server.start();
       await onPage(async (fresh) => {
         await fresh.openNewest("laptop");
         await fresh.turn("laptop", "on disk").waitFor();
+        assert.deepEqual(await fresh.said("laptop"), ["on disk"]);
       });
+      await demo.network("phone", "online");
       await demo.saved();
       await demo.saysAll("laptop", ["on disk", "while it was gone"]);
       await onPage(async (fresh) => {

@@ -8,14 +8,17 @@ import {
   isId,
   isQuarter,
   msOf,
+  parseConversationId,
   parseDeviceId,
   parseWriter,
   quarterAt,
   randomName,
   type Writer,
 } from "./model/ids.ts";
+import { whole } from "./model/json.ts";
 import { Pen } from "./model/pen.ts";
 import { type Ranking, Registers } from "./model/register.ts";
+import { type Aside, Asides } from "./sync/asides.ts";
 import type { Frame } from "./sync/connection.ts";
 import type { SyncedDocument } from "./sync/document.ts";
 import { Home } from "./sync/home.ts";
@@ -74,6 +77,8 @@ export class Syncline {
   readonly drafts: Drafts;
   /** The worst of all documents, their unsaved edits added up. */
   readonly status: Live<Status>;
+  /** Copies that the server refused for good: set aside, their edits carried over where they can be told apart. */
+  readonly asides: Live<readonly Aside[]>;
   /** Resolves once the device's own store is open; it never waits for the network. */
   readonly ready: Promise<void>;
   readonly #origin: string;
@@ -90,6 +95,7 @@ export class Syncline {
   readonly #watchers = new Set<(frame: Frame) => void>();
   readonly #pendingSummaries = new Map<ConversationId, Summary>();
   readonly #uses: Use[] = [];
+  #asides: Asides | undefined;
   #summaries: Summaries | undefined;
   #session: Session | undefined;
   #refresh: ReturnType<typeof setInterval> | undefined;
@@ -122,9 +128,22 @@ export class Syncline {
       heard: (frame) => {
         for (const watcher of this.#watchers) watcher(frame);
       },
-      storeName: async (name) => `syncline/${this.device.id}/${name}`,
+      storeName: async (name) =>
+        this.#storeOf(name, whole(await (await this.#home).read(`generation/${name}`)) ?? 0),
+      rejected: (name, refusal) => {
+        void this.#asides?.set(name, refusal, (generation) => this.#storeOf(name, generation));
+      },
+      gone: (name, reason) => void this.#erase(name, reason),
     });
     this.status = liveStatus(this.#hub);
+    const noAsides: readonly Aside[] = [];
+    const asides = () => this.#asides?.view;
+    this.asides = {
+      get value() {
+        return asides()?.value ?? noAsides;
+      },
+      subscribe: (listener) => asides()?.subscribe(listener) ?? (() => undefined),
+    };
     const whenOpen = <T>(work: () => T | Promise<T>): Promise<T> => this.ready.then(work);
     this.conversations = new Conversations({
       pen: this.#pen,
@@ -233,9 +252,9 @@ export class Syncline {
       void this.#openQuarters(changes.keys());
     });
     this.#summaries = summaries;
-    this.#hub.onNews((topic) => {
-      if (topic === "summaries") void summaries.load();
-    });
+    this.#asides = new Asides(home, this.#hub, this.device, (name) => void this.#rebind(name));
+    await this.#asides.load();
+    this.#hub.onNews((topic) => void this.#heardNews(topic));
     this.#hub.subscribe(() => this.#statusChanged());
     this.#hub.start();
     await Promise.all([
@@ -246,7 +265,7 @@ export class Syncline {
     ]);
     this.conversations.setSummaries(summaries);
     await summaries.load();
-    this.#hub.onLed(() => void this.#led(home));
+    this.#hub.onLed(() => void this.#led());
     void this.devices.enter(this.device);
     this.#refresh = setInterval(() => {
       if (typeof document === "undefined" || document.visibilityState === "visible")
@@ -334,6 +353,8 @@ export class Syncline {
       markRead: (id, upTo) => this.conversations.markRead(id, upTo),
       readUpTo: (id) => this.conversations.mark(id)?.seq ?? 0,
       summarize: (id, summary) => this.#summarize(id, summary),
+      isRevoked: (id) => this.devices.get(id as DeviceId)?.revoked === true,
+      gone: (id) => this.#goneReason(id),
       kept: async (id) => (await this.#home).read(`delivery/${id}`),
       keep: (id, kept) => void this.#home.then((home) => home.write([[`delivery/${id}`, kept]])),
     };
@@ -353,15 +374,66 @@ export class Syncline {
     for (const [id, summary] of pending) await this.#summaries?.put(id, summary);
   }
 
-  /** This page leads: it saves what earlier pages left unsaved, and keeps the newest conversations fresh. */
-  async #led(home: Home): Promise<void> {
-    for (const [name] of await home.list("open")) {
-      const use = this.#hub.use(name as DocumentName);
-      // Closed again after a while, unless it is used or holds unsaved edits; only then is it known to be clean.
-      void use.document.then(use.release, use.release);
-    }
+  /** This page leads: it goes on with what earlier pages set aside, and keeps the newest conversations fresh. */
+  async #led(): Promise<void> {
+    this.#asides?.resume();
     this.#keepWarm();
     await this.#refreshSummaries();
+  }
+
+  /** Another page changed something in the store that all share. */
+  async #heardNews(topic: string): Promise<void> {
+    const [kind, name = ""] = topic.split(" ");
+    if (kind === "summaries") await this.#summaries?.load();
+    if (kind === "gone")
+      this.#open.get(name as ConversationId)?.setGone((await this.#goneReason(name)) ?? "gone");
+    if (kind !== "replaced") return;
+    await this.#asides?.load();
+    const old = await this.#hub.drop(name as DocumentName);
+    await old?.close();
+    await this.#rebind(name as DocumentName);
+  }
+
+  /** Another copy of a document took the place of the one that was refused. */
+  async #rebind(name: DocumentName): Promise<void> {
+    const [kind, id = ""] = name.slice(this.user.length + 1).split("/");
+    if (kind === "profile") await this.#openProfile();
+    else if (kind === "marks") await this.#openMarks();
+    else if (kind === "drafts") await this.#openDrafts();
+    else if (kind === "c") this.#open.get(id as ConversationId)?.reopen();
+    else if (kind === "index") {
+      this.#indexes.delete(id);
+      await this.#openIndex(id);
+    }
+  }
+
+  /** A conversation was erased for good: here, too. */
+  async #erase(name: DocumentName, reason: string): Promise<void> {
+    const [kind, text = ""] = name.slice(this.user.length + 1).split("/");
+    const id = kind === "c" ? parseConversationId(text) : undefined;
+    if (id === undefined) return;
+    const home = await this.#home;
+    await home.write([
+      [`gone/${id}`, reason],
+      [`open/${name}`, undefined],
+      [`delivery/${id}`, undefined],
+    ]);
+    this.conversation(id).setGone(reason);
+    const document = await this.#hub.drop(name);
+    await document?.remove();
+    this.#pendingSummaries.delete(id);
+    await this.#summaries?.forget(id);
+    this.#hub.tell(`gone ${id}`);
+  }
+
+  async #goneReason(id: string): Promise<string | undefined> {
+    const reason = await (await this.#home).read(`gone/${id}`);
+    return typeof reason === "string" ? reason : undefined;
+  }
+
+  #storeOf(name: DocumentName, generation: number): string {
+    const store = `syncline/${this.device.id}/${name}`;
+    return generation === 0 ? store : `${store}#${generation}`;
   }
 
   async #refreshSummaries(): Promise<void> {

@@ -30,6 +30,7 @@ export {
 } from "./model/message.ts";
 export type { Folder, Preference, ProfileDevice } from "./model/profile.ts";
 export type { Hint, Source } from "./model/register.ts";
+export type { Aside } from "./sync/asides.ts";
 export type { Frame } from "./sync/connection.ts";
 export type { SyncedDocument } from "./sync/document.ts";
 export type { Device, DeviceKind, PeerDevice, Refusal, RefusalCode, Status } from "./sync/status.ts";

@@ -15,7 +15,9 @@ import { Thread } from "../dist/model/thread.js";
  * @typedef {{ name: string, document: string, now: number, updates: string[], view: Record<string, unknown> }} Case
  * @type {{ cases: Case[], hlc: { good: string[], bad: string[] }, quarters: { ms: number, quarter: string }[] }}
  */
-const vectors = JSON.parse(readFileSync(new URL("../../../tests/vectors/model.json", import.meta.url), "utf8"));
+const vectors = JSON.parse(
+  readFileSync(new URL("../../../tests/vectors/model.json", import.meta.url), "utf8"),
+);
 
 /** @param {Y.Doc} doc @param {string} root @param {import("../dist/model/register.js").Ranking} ranking */
 const registers = (doc, root, ranking = "time") => new Registers(doc.getMap(root), ranking);
@@ -49,7 +51,9 @@ function view(doc, { document, now }) {
   if (kind === "marks") {
     const fields = [...registers(doc, "marks", "value").fields];
     return {
-      marks: Object.fromEntries(fields.map(([name, field]) => [name.replace(/\|read$/, ""), readMark(field)])),
+      marks: Object.fromEntries(
+        fields.map(([name, field]) => [name.replace(/\|read$/, ""), readMark(field)]),
+      ),
     };
   }
   if (kind === "drafts") return { drafts: readDrafts(registers(doc, "drafts").fields) };
@@ -91,7 +95,10 @@ function plain(value) {
 
 for (const vector of vectors.cases) {
   const updates = vector.updates.map((hex) => Uint8Array.from(Buffer.from(hex, "hex")));
-  for (const [order, list] of [["in order", updates], ["backwards", [...updates].reverse()]]) {
+  for (const [order, list] of [
+    ["in order", updates],
+    ["backwards", [...updates].reverse()],
+  ]) {
     test(`${vector.name}, read whole, ${order}`, () => {
       const doc = new Y.Doc();
       for (const update of /** @type {Uint8Array[]} */ (list)) Y.applyUpdate(doc, update);

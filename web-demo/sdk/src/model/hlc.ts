@@ -50,8 +50,13 @@ export class Clock {
     return this.#offset;
   }
 
+  /**
+   * Goes by the server's time from now on. What this device wrote while its clock ran ahead is overruled by the
+   * server; going on from there would write into the future for as long as the clock was wrong.
+   */
   correct(offset: number): void {
     this.#offset = Math.round(offset);
+    if (hlcMs(this.#last) > this.now + FUTURE_MS) this.#last = hlcAt(this.now);
   }
 
   /** A time later than all that it gave or saw. */

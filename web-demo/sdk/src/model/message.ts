@@ -25,6 +25,7 @@ export interface Head {
   readonly at: Hlc;
   readonly req: string | undefined;
   readonly model: string | undefined;
+  readonly metadata: Json | undefined;
 }
 
 /** `pending`: not accepted by the server yet; a message without any other state is `done`. */
@@ -83,6 +84,8 @@ export interface Message {
   readonly at: Hlc;
   readonly req: string | undefined;
   readonly model: string | undefined;
+  /** What its writer kept with it, as an AI SDK UIMessage has it. */
+  readonly metadata: Json | undefined;
   /** How it ended: run, finish, error, who stopped it. */
   readonly details: Json | undefined;
   /** Usage, timing, citations. */
@@ -103,15 +106,9 @@ export function parseHead(stored: unknown): Head | undefined {
   const alt = parseAlt(stored["alt"]);
   if (role === undefined || !ROLE.test(role) || writer === undefined || at === undefined) return undefined;
   if (parent === undefined || alt === "bad") return undefined;
-  return {
-    role,
-    parent,
-    alt,
-    by: writer,
-    at,
-    req: shortName(stored["req"]),
-    model: shortName(stored["model"]),
-  };
+  const [req, model] = [shortName(stored["req"]), shortName(stored["model"])];
+  const metadata = stored["metadata"] === undefined ? undefined : read(stored["metadata"]);
+  return { role, parent, alt, by: writer, at, req, model, metadata };
 }
 
 function parseParent(value: unknown): MessageId | null | undefined {

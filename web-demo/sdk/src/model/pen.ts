@@ -4,6 +4,8 @@ import { parseWriter, type Writer } from "./ids.ts";
 import { same, store } from "./json.ts";
 import { compare, type Entry, type Ranking, type Registers, type Source, storedEntry } from "./register.ts";
 
+/** The longest value of a register, in bytes of JSON: longer ones could make the server refuse all that follows. */
+const VALUE_BYTES = 64 * 1024;
 /** So many registers of sessions that ended are folded in one go when a document is opened. */
 const FOLD_AT_ONCE = 200;
 
@@ -44,6 +46,9 @@ export class Pen {
   write(registers: Registers, field: string, value: unknown, meta?: unknown, writer = this.writer): void {
     const stored = store(value);
     const about = meta === undefined ? undefined : store(meta);
+    const size = new TextEncoder().encode(JSON.stringify([stored, about])).length;
+    if (size > VALUE_BYTES)
+      throw new RangeError(`this is too long to keep: ${size} of at most ${VALUE_BYTES} bytes`);
     const winner = registers.field(field)?.[0];
     if (winner?.writer === writer && same(winner.value, stored) && same(winner.meta, about)) return;
     const transact = () => {

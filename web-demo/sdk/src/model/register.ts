@@ -46,8 +46,20 @@ export function sourceOf(meta: unknown): Source {
 export function splitKey(key: string): readonly [field: string, writer: Writer] | undefined {
   const at = key.lastIndexOf("@");
   if (at <= 0 || (key.length * 3 > KEY_BYTES && new TextEncoder().encode(key).length > KEY_BYTES)) return;
-  const writer = parseWriter(key.slice(at + 1));
+  const writer = knownWriter(key.slice(at + 1));
   return writer === undefined ? undefined : [key.slice(0, at), writer];
+}
+
+/** Many keys have few writers; those met last need no second look. */
+const writers = new Map<string, Writer | undefined>();
+const WRITERS = 256;
+
+function knownWriter(text: string): Writer | undefined {
+  if (writers.has(text)) return writers.get(text);
+  if (writers.size >= WRITERS) writers.clear();
+  const writer = parseWriter(text);
+  writers.set(text, writer);
+  return writer;
 }
 
 export function parseEntry(writer: Writer, stored: unknown): Entry | undefined {
@@ -144,6 +156,7 @@ export class Registers {
   }
 
   #sorted(entries: readonly Entry[]): Field {
+    if (entries.length === 1) return entries;
     return [...entries].sort((a, b) => compare(b, a, this.#ranking));
   }
 

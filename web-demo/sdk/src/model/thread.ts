@@ -78,7 +78,9 @@ export class Thread {
 
   /** How many messages came after the last one that was read, or written by the person. */
   unread(read: number): number {
-    const own = this.#order.nodes.findLast(({ id, seq }) => seq <= read || this.#message(id)?.role === "user");
+    const own = this.#order.nodes.findLast(
+      ({ id, seq }) => seq <= read || this.#message(id)?.role === "user",
+    );
     return Math.max(0, this.last - Math.max(read, own?.seq ?? 0));
   }
 
@@ -163,6 +165,7 @@ export class Thread {
       at: head.at,
       req: head.req,
       model: head.model,
+      metadata: head.metadata,
       details,
       facts: facts === undefined ? undefined : read(facts),
       feedback: readFeedback(this.feedback.field(id)?.[0]?.value),

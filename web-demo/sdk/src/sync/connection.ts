@@ -1,7 +1,7 @@
 /**
  * The Hocuspocus provider and its socket, narrowed where their own book-keeping could claim too much.
  */
-import { HocuspocusProvider, HocuspocusProviderWebsocket } from "@hocuspocus/provider";
+import { HocuspocusProvider, HocuspocusProviderWebsocket, WebSocketStatus } from "@hocuspocus/provider";
 import { createDecoder, readVarString, readVarUint } from "lib0/decoding";
 import type * as Y from "yjs";
 import type { Token } from "./token.ts";
@@ -31,6 +31,7 @@ export interface SocketOptions {
 export class DeviceSocket extends HocuspocusProviderWebsocket {
   readonly #token: Token;
   readonly #heard: ((frame: Frame) => void) | undefined;
+  #attempts = 0;
 
   constructor({ url, token, WebSocket: socket, heard }: SocketOptions) {
     super({
@@ -63,13 +64,21 @@ export class DeviceSocket extends HocuspocusProviderWebsocket {
 
   /** Opens the socket once there is a token: without one it could only be refused. A failure is tried again. */
   override async createWebSocketConnection(): Promise<unknown> {
+    // Else every document that joins meanwhile would begin another connection.
+    this.status = WebSocketStatus.Connecting;
+    this.#attempts += 1;
+    const attempt = this.#attempts;
     try {
       await this.#token.current();
     } catch (error) {
       this.emit("close", { event: { code: 1006, reason: "there is no token" } });
       throw error;
     }
-    if (!this.shouldConnect) throw new Error("switched off");
+    if (attempt !== this.#attempts) throw new Error("another attempt is under way");
+    if (!this.shouldConnect) {
+      this.status = WebSocketStatus.Disconnected;
+      throw new Error("switched off");
+    }
     return super.createWebSocketConnection();
   }
 

@@ -69,8 +69,11 @@ export class SyncedDocument {
   readonly #ledger: Ledger;
   readonly #listeners = new Set<() => void>();
   #link: LinkState = NO_LINK;
+  /** Edits that were set aside with a refused copy and are being carried over to this one. */
+  #carrying = 0;
   #status: Status;
   #peers: readonly PeerDevice[] | undefined;
+  #isClosed = false;
   #writes = 0;
   #written = 0;
 
@@ -102,7 +105,12 @@ export class SyncedDocument {
   }
 
   get unsaved(): number {
-    return this.#ledger.unsaved;
+    return this.#ledger.unsaved + this.#carrying;
+  }
+
+  setCarrying(edits: number): void {
+    this.#carrying = edits;
+    this.#changed();
   }
 
   /** Edits of each session that are in this replica. */
@@ -131,7 +139,8 @@ export class SyncedDocument {
   async whenStored(): Promise<void> {
     // y-indexeddb hears of an edit after us, in the same task.
     await Promise.resolve();
-    await this.#ledger.stored();
+    // Whoever closes it waits for what was written.
+    if (!this.#isClosed) await this.#ledger.stored();
   }
 
   setLink(link: LinkState): void {
@@ -158,7 +167,9 @@ export class SyncedDocument {
 
   async close(): Promise<void> {
     this.#listeners.clear();
+    await this.whenStored();
     this.onStored = undefined;
+    this.#isClosed = true;
     await this.#store.destroy();
     this.doc.destroy();
   }
@@ -167,6 +178,7 @@ export class SyncedDocument {
   async remove(): Promise<void> {
     this.#listeners.clear();
     this.onStored = undefined;
+    this.#isClosed = true;
     await this.#store.clearData();
     this.doc.destroy();
   }
@@ -189,7 +201,7 @@ export class SyncedDocument {
   }
 
   #judge(): Status {
-    const { unsaved } = this.#ledger;
+    const { unsaved } = this;
     const { phase, refusal, confirmed } = this.#link;
     if (refusal !== undefined) return { kind: "refused", ...refusal, unsaved };
     switch (phase) {

@@ -5,6 +5,7 @@ const STORE = "entries";
 /** A small key-value store; keys are names with a topic before the first slash. */
 export class Home {
   readonly #db: IDBDatabase;
+  #isClosed = false;
 
   private constructor(db: IDBDatabase) {
     this.#db = db;
@@ -17,11 +18,13 @@ export class Home {
   }
 
   async read(key: string): Promise<unknown> {
+    if (this.#isClosed) return undefined;
     return outcome(this.#store("readonly").get(key));
   }
 
   /** All entries of a topic. */
   async list(topic: string): Promise<readonly (readonly [key: string, value: unknown])[]> {
+    if (this.#isClosed) return [];
     const store = this.#store("readonly");
     const range = IDBKeyRange.bound(`${topic}/`, `${topic}/\uffff`);
     const [keys, values] = await Promise.all([
@@ -31,8 +34,12 @@ export class Home {
     return keys.map((key, at) => [String(key).slice(topic.length + 1), values[at]]);
   }
 
-  /** Resolves once it is in the store. */
+  /**
+   * Resolves once it is in the store. What comes after the end is dropped: what is kept here can be had again, and a
+   * document that is still noted as open is only looked at once more.
+   */
   async write(entries: Iterable<readonly [key: string, value: unknown]>): Promise<void> {
+    if (this.#isClosed) return;
     const store = this.#store("readwrite");
     for (const [key, value] of entries) {
       if (value === undefined) store.delete(key);
@@ -45,7 +52,15 @@ export class Home {
     });
   }
 
+  /** Removes an entry, unless another value was written there since it was read. */
+  async removeIf(key: string, value: unknown): Promise<void> {
+    if (this.#isClosed) return;
+    const store = this.#store("readwrite");
+    if ((await outcome<unknown>(store.get(key))) === value) await outcome(store.delete(key));
+  }
+
   close(): void {
+    this.#isClosed = true;
     this.#db.close();
   }
 

@@ -3,12 +3,13 @@
  * those that other pages have open too; where it does not, each syncs through the leader.
  */
 import * as Y from "yjs";
-import type { DocumentName } from "../model/ids.ts";
+import { type DocumentName, randomName } from "../model/ids.ts";
 import { DeviceSocket, type Frame } from "./connection.ts";
 import { type Edit, openCopy, type SyncedDocument } from "./document.ts";
 import type { Home } from "./home.ts";
+import { unsavedIn as unsavedInStore } from "./ledger.ts";
 import { ServerLink } from "./server-link.ts";
-import { type Device, type Status, sameStatus, unsavedIn, worst } from "./status.ts";
+import { type Device, type Refusal, type Status, sameStatus, unsavedIn, worst } from "./status.ts";
 import { type TabId, type TabMessage, Tabs } from "./tabs.ts";
 import { inBackground } from "./timers.ts";
 import type { Token } from "./token.ts";
@@ -30,6 +31,10 @@ export interface HubOptions {
   readonly heard?: ((frame: Frame) => void) | undefined;
   /** The name of a document's store on this device. */
   readonly storeName: (name: DocumentName) => Promise<string>;
+  /** The server will never take an edit of this document; only the page that leads is told. */
+  readonly rejected?: (name: DocumentName, refusal: Refusal) => void;
+  /** A document was erased for good. */
+  readonly gone?: (name: DocumentName, reason: string) => void;
 }
 
 /** One document's place in the pool. */
@@ -42,6 +47,8 @@ interface Slot {
   uses: number;
   /** Other pages that have it open; only the leader knows. */
   readonly tabs: Set<TabId>;
+  /** What this page noted in the device's store when it opened the document. */
+  note: string;
   linger: ReturnType<typeof setTimeout> | undefined;
 }
 
@@ -62,6 +69,8 @@ export class Hub {
   #socket: DeviceSocket | undefined;
   #isOn: boolean;
   #isClosed = false;
+  /** Whether all that earlier pages left unsaved is open: until then nobody knows that there is nothing. */
+  #isSwept = false;
   #status: Status;
   /** What the leader says of all documents of this device. */
   #leaders: Status | undefined;
@@ -143,7 +152,7 @@ export class Hub {
     return this.#slots.get(name)?.document;
   }
 
-  /** Closes a document whoever uses it, so that its store can be replaced. */
+  /** Takes a document out of the pool whoever uses it: who opens it next gets another store. */
   async drop(name: DocumentName): Promise<SyncedDocument | undefined> {
     const slot = this.#slots.get(name);
     if (slot === undefined) return undefined;
@@ -151,6 +160,7 @@ export class Hub {
     clearTimeout(slot.linger);
     slot.link?.close();
     slot.link = undefined;
+    if (!this.isLeader) this.#tabs.send({ kind: "unwant", document: name });
     const document = await slot.opening;
     this.#judge();
     return document;
@@ -181,9 +191,11 @@ export class Hub {
   #slot(name: DocumentName): Slot {
     const known = this.#slots.get(name);
     if (known !== undefined) return known;
+    const note = randomName(8);
     const slot: Slot = {
       name,
-      opening: this.#open(name),
+      note,
+      opening: this.#open(name, note),
       document: undefined,
       link: undefined,
       uses: 0,
@@ -200,10 +212,10 @@ export class Hub {
     return slot;
   }
 
-  async #open(name: DocumentName): Promise<SyncedDocument> {
+  async #open(name: DocumentName, note: string): Promise<SyncedDocument> {
     const home = await this.#options.home;
-    // On disk before the first edit can be: whoever comes next looks whether something was left unsaved.
-    await home.write([[`open/${name}`, true]]);
+    // On disk before the first edit can be: whoever leads next looks whether something was left unsaved.
+    await home.write([[`open/${name}`, note]]);
     return openCopy(name, this.#options.device, await this.#options.storeName(name));
   }
 
@@ -218,6 +230,7 @@ export class Hub {
   }
 
   #letGo(slot: Slot): void {
+    if (this.#slots.get(slot.name) !== slot) return;
     if (slot.uses > 0 || slot.tabs.size > 0 || slot.document === undefined) return;
     clearTimeout(slot.linger);
     slot.linger = setTimeout(() => void this.#shut(slot), LINGER_MS);
@@ -236,13 +249,14 @@ export class Hub {
     const isClean = document.unsaved === 0 && this.isLeader;
     await document.close();
     if (isClean && !this.#slots.has(slot.name)) {
-      await (await this.#options.home).write([[`open/${slot.name}`, undefined]]);
+      await (await this.#options.home).removeIf(`open/${slot.name}`, slot.note);
     }
     this.#judge();
   }
 
   #led(): void {
     this.#leaders = undefined;
+    this.#isSwept = false;
     const { url, token, WebSocket, heard } = this.#options;
     this.#socket = new DeviceSocket({ url, token, WebSocket, heard });
     this.#socket.on("open", () => {
@@ -251,7 +265,26 @@ export class Hub {
     this.#socket.on("close", ({ event }: { event: { code: number } }) => this.#socketClosed(event.code));
     for (const slot of this.#slots.values()) if (slot.document !== undefined) this.#link(slot, slot.document);
     if (this.#isOn) void this.#socket.connect();
+    void this.#sweep();
     for (const listener of this.#ledListeners) listener();
+    this.#judge();
+  }
+
+  /** Opens what earlier pages left unsaved, so that it is counted and gets saved. */
+  async #sweep(): Promise<void> {
+    const home = await this.#options.home;
+    for (const [key, note] of await home.list("open")) {
+      const name = key as DocumentName;
+      if (this.#slots.has(name)) continue;
+      if ((await unsavedInStore(await this.#options.storeName(name))) === 0) {
+        await home.removeIf(`open/${name}`, note);
+        continue;
+      }
+      const use = this.use(name);
+      // Stays open for as long as it holds something unsaved.
+      await use.document.then(use.release, use.release);
+    }
+    this.#isSwept = true;
     this.#judge();
   }
 
@@ -280,6 +313,11 @@ export class Hub {
         this.#tabs.send({ kind: "saved", document: slot.name, counts });
       },
       tokenRefused: () => this.#tokenRefused(),
+      rejected: (refusal) => {
+        if (refusal.code === "unavailable") this.#retryLater();
+        else this.#options.rejected?.(slot.name, refusal);
+      },
+      gone: (reason) => this.#options.gone?.(slot.name, reason),
     });
     slot.link = link;
     const isConnected = this.#socket.status === "connected";
@@ -297,7 +335,7 @@ export class Hub {
   #socketClosed(code: number): void {
     const { token } = this.#options;
     if (code === 4501 || code === 4401) token.invalidate();
-    const isRefusal = code === 1009 || (code >= 4400 && code < 4500 && code !== 4408);
+    const isRefusal = code === 1009 || (code >= 4400 && code < 4500 && code !== 4408 && code !== 4404);
     if (isRefusal) this.#retryLater();
   }
 
@@ -458,8 +496,11 @@ export class Hub {
     }
     // What was erased for good is no trouble of the others.
     const isGone = (status: Status) => status.kind === "refused" && status.code === "gone";
-    const statuses = documents.map((document) => document.status).filter((status) => !isGone(status));
-    if (this.isLeader || this.#leaders === undefined) return worst(statuses);
+    const all = documents.map((document) => document.status);
+    const statuses = all.every(isGone) ? all : all.filter((status) => !isGone(status));
+    if (this.isLeader)
+      return worst(this.#isSwept ? statuses : [...statuses, { kind: "connecting", unsaved: 0 }]);
+    if (this.#leaders === undefined) return worst([...statuses, { kind: "connecting", unsaved: 0 }]);
     // The leader's documents include this page's: its count is the larger one unless it has yet to hear of an edit.
     const both = worst([...statuses, this.#leaders]);
     const own = statuses.reduce((sum, status) => sum + unsavedIn(status), 0);

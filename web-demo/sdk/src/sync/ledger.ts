@@ -118,6 +118,21 @@ export class Ledger {
   }
 }
 
+/** Edits in a store that is not open of which the server has not said that they are on disk. */
+export async function unsavedIn(storeName: string): Promise<number> {
+  const request = indexedDB.open(storeName);
+  // One that is not there is not made: y-indexeddb would miss its own stores in it.
+  request.onupgradeneeded = () => request.transaction?.abort();
+  const db = await outcome(request).catch(() => undefined);
+  if (db === undefined) return 0;
+  try {
+    const entries = await readEntries(db);
+    return [...entries.values()].reduce((sum, { made, saved }) => sum + made - saved, 0);
+  } finally {
+    db.close();
+  }
+}
+
 async function readEntries(db: IDBDatabase): Promise<Map<string, Entry>> {
   const store = db.transaction(STORES, "readonly").objectStore("custom");
   const range = IDBKeyRange.bound(PREFIX, `${PREFIX}\uffff`);

@@ -7,6 +7,7 @@ import {
   type PeerDevice,
   type Refusal,
   type RefusalCode,
+  readRefusedMessage,
   readStatusReport,
   receivedMessage,
   toDeviceKind,
@@ -19,6 +20,10 @@ export interface LinkEvents {
   saved(counts: Counts): void;
   /** The server does not take the token: perhaps another one. */
   tokenRefused(reason: string): void;
+  /** An edit was not taken. */
+  rejected(refusal: Refusal): void;
+  /** The document was erased for good. */
+  gone(reason: string): void;
 }
 
 /** Edits of a session that are offered once that many offers of the connection are. */
@@ -35,6 +40,8 @@ export class ServerLink {
   readonly #listening: AbortController = new AbortController();
   #state: LinkState = NO_LINK;
   #marks: Mark[] = [];
+  /** Why the server does not take an edit, as it said just before. */
+  #told: Refusal | undefined;
   #isReceiving = false;
   #isClosed = false;
 
@@ -83,17 +90,7 @@ export class ServerLink {
         this.#marks = [{ position: 1, counts: this.#document.made }];
       },
       saved: (count) => this.#saved(count),
-      refused: () => {
-        const readOnly = provider.authorizedScope === "readonly";
-        this.#refuse(
-          readOnly
-            ? {
-                code: "read-only",
-                reason: "this device may read this document, not change it; its edits stay here",
-              }
-            : { code: "update", reason: "the server did not take an edit; it stays on this device" },
-        );
-      },
+      refused: () => this.#rejected(),
     };
     // After the provider's own listener, which was there first: the edit is counted among its offers.
     const { doc, session } = this.#document;
@@ -110,6 +107,7 @@ export class ServerLink {
     });
     provider.on("authenticationFailed", ({ reason }: { reason: string }) => this.#denied(reason));
     provider.on("stateless", ({ payload }: { payload: string }) => {
+      this.#told = readRefusedMessage(payload, this.#document.name) ?? this.#told;
       const report = readStatusReport(payload, this.#document.name);
       if (report === undefined) return;
       this.#update({ report });
@@ -148,9 +146,26 @@ export class ServerLink {
     this.#events.saved(counts);
   }
 
+  #rejected(): void {
+    const readOnly = this.#provider.authorizedScope === "readonly";
+    const refusal: Refusal = readOnly
+      ? {
+          code: "read-only",
+          reason: "this device may read this document, not change it; its edits stay here",
+        }
+      : (this.#told ?? {
+          code: "update",
+          reason: "the server did not take an edit; it stays on this device",
+        });
+    this.#refuse(refusal);
+    if (!readOnly) this.#events.rejected(refusal);
+  }
+
   #denied(reason: string): void {
+    const code = codeOfDenial(reason);
     if (/expired/.test(reason)) this.#events.tokenRefused(reason);
-    this.#refuse({ code: codeOfDenial(reason), reason });
+    this.#refuse({ code, reason });
+    if (code === "gone") this.#events.gone(reason);
   }
 
   #refuse(refusal: Refusal): void {
@@ -203,13 +218,14 @@ export class ServerLink {
 function refusalOfClose(code: number): RefusalCode | undefined {
   if (code === 1009) return "too-big";
   if (code === 4401) return "unauthorized";
-  if (code === 4404) return "gone";
+  // Which document is gone, each is told on its own.
+  if (code === 4404) return undefined;
   return code >= 4400 && code < 4500 && code !== 4408 ? "forbidden" : undefined;
 }
 
 /** A denial is told in words only. */
 function codeOfDenial(reason: string): RefusalCode {
-  if (/\bgone\b|\berased\b/.test(reason)) return "gone";
+  if (/^gone\b/.test(reason)) return "gone";
   if (/token/.test(reason)) return "unauthorized";
   if (/too (big|large)|at most|limit/.test(reason)) return "too-big";
   return "forbidden";

@@ -1,6 +1,6 @@
 /** What a device can truthfully say about its copy of a document, and what the server reports about all of them. */
 import type { DeviceId } from "../model/ids.ts";
-import { isRecord, parse, whole } from "../model/json.ts";
+import { isRecord, parse, text, whole } from "../model/json.ts";
 
 export type DeviceKind = "phone" | "tablet" | "laptop" | "desktop" | "other";
 const KINDS: readonly string[] = ["phone", "tablet", "laptop", "desktop", "other"] satisfies DeviceKind[];
@@ -23,8 +23,10 @@ export type RefusalCode =
   | "read-only"
   /** More at once, or in one document, than the server takes. */
   | "too-big"
-  /** An edit was not taken. */
-  | "update";
+  /** An edit cannot be taken, now or later: it is set aside. */
+  | "update"
+  /** The server cannot take edits at present; they are offered again. */
+  | "unavailable";
 
 export interface Refusal {
   readonly code: RefusalCode;
@@ -71,6 +73,16 @@ export function readStatusReport(payload: string, document: string): StatusRepor
   const devices: unknown = message["devices"];
   if (saved === undefined || !Array.isArray(devices)) return undefined;
   return { saved, devices: devices.flatMap(readDevice) };
+}
+
+/** What the server says beside an update that it does not take. */
+export function readRefusedMessage(payload: string, document: string): Refusal | undefined {
+  const message = parse(payload);
+  if (!isRecord(message) || message["type"] !== "refused" || message["document"] !== document)
+    return undefined;
+  const [code, reason] = [text(message["code"]) ?? "", text(message["reason"]) ?? "it says no more"];
+  if (code === "unavailable" || code === "store") return { code: "unavailable", reason };
+  return { code: code === "too_big" ? "too-big" : "update", reason };
 }
 
 export function receivedMessage(document: string, saved: number): string {

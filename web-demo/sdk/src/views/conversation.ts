@@ -48,6 +48,8 @@ export interface NewMessage {
   /** The request it comes of: the same role and request twice is one message. */
   readonly req?: string;
   readonly model?: string;
+  /** Whatever else is to be kept with it; small. */
+  readonly metadata?: Json;
   readonly id?: MessageId;
 }
 
@@ -68,6 +70,10 @@ export interface ConversationHost {
   markRead(id: ConversationId, upTo: { readonly seq: number; readonly tip?: string }): Promise<void>;
   readUpTo(id: ConversationId): number;
   summarize(id: ConversationId, summary: Summary): void;
+  /** Whether a device is no longer the person's: nobody waits for it. */
+  isRevoked(device: string): boolean;
+  /** Why a conversation is gone, if it is. */
+  gone(id: ConversationId): Promise<string | undefined>;
   kept(id: ConversationId): Promise<unknown>;
   keep(id: ConversationId, kept: unknown): void;
 }
@@ -83,6 +89,7 @@ export class Conversation implements Live<ConversationState> {
   readonly #listeners = new Listeners();
   #open: OpenConversation | undefined;
   #opening: Promise<OpenConversation> | undefined;
+  #gone: string | undefined;
   #users = 0;
   #value: ConversationState;
   #isStale = true;
@@ -131,6 +138,11 @@ export class Conversation implements Live<ConversationState> {
   /** All messages by number of acceptance, hidden ones and other branches too, then what is pending. */
   async all(): Promise<readonly Message[]> {
     return this.#do(({ thread }) => thread.all);
+  }
+
+  /** The last message that is shown; null where there is none. */
+  async tip(): Promise<MessageId | null> {
+    return this.#do(({ thread }) => thread.messages.at(-1)?.id ?? null);
   }
 
   /** One message, whether it is shown or not; undefined while the conversation is not open. */
@@ -231,6 +243,19 @@ export class Conversation implements Live<ConversationState> {
     return this.#host.takeDraft(this.id, from);
   }
 
+  /** Another copy took the place of the one that was open. */
+  reopen(): void {
+    this.#shut();
+    if (this.#users > 0) void this.#opened().catch(() => undefined);
+  }
+
+  /** It was erased for good. */
+  setGone(reason: string): void {
+    this.#gone = reason;
+    this.#shut();
+    this.#changed();
+  }
+
   /** Something beside the document changed: its row, its drafts. */
   refresh(): void {
     this.#changed();
@@ -242,14 +267,23 @@ export class Conversation implements Live<ConversationState> {
 
   #append({ document, thread }: OpenConversation, id: MessageId, message: NewMessage): void {
     const { pen, clock, user } = this.#host;
-    const { parts, role = "user", alternativeTo, req = id, model } = message;
+    const { parts, role = "user", alternativeTo, req = id, model, metadata } = message;
     const parent = message.parent === undefined ? (thread.messages.at(-1)?.id ?? null) : message.parent;
     const { doc } = document;
     const messages = doc.getMap<unknown>("messages");
     doc.transact(() => {
       if (messages.has(id)) return;
       foundConversation(doc, this.id, user);
-      const head = { role, parent, by: pen.writer, at: clock.tick(), req, alt: alternativeTo, model };
+      const head = {
+        role,
+        parent,
+        by: pen.writer,
+        at: clock.tick(),
+        req,
+        alt: alternativeTo,
+        model,
+        metadata,
+      };
       const container = new Y.Map<unknown>();
       container.set("head", store(head));
       container.set("parts", store(parts));
@@ -280,6 +314,11 @@ export class Conversation implements Live<ConversationState> {
 
   #opened(): Promise<OpenConversation> {
     this.#opening ??= this.#host.whenOpen(async () => {
+      this.#gone ??= await this.#host.gone(this.id);
+      if (this.#gone !== undefined) {
+        this.#changed();
+        throw new Error(this.#gone);
+      }
       const use = this.#host.use(this.id);
       const open = new OpenConversation(
         use,
@@ -301,6 +340,7 @@ export class Conversation implements Live<ConversationState> {
   }
 
   #shut(): void {
+    // One that is still being opened looks itself whether it is wanted.
     if (this.#open === undefined) return;
     this.#open.close();
     this.#open = undefined;
@@ -320,13 +360,15 @@ export class Conversation implements Live<ConversationState> {
       draft,
       otherDrafts: others.length === 0 ? NO_DRAFTS : keep(before.otherDrafts, otherDrafts),
     };
+    if (this.#gone !== undefined) {
+      const status: Status = { kind: "refused", code: "gone", reason: this.#gone, unsaved: 0 };
+      return { phase: "gone", messages: NO_MESSAGES, status, devices: NO_DEVICES, unread: 0, ...beside };
+    }
     if (open === undefined) return { ...before, ...beside };
     const { status, peers } = open.document;
-    const isGone = status.kind === "refused" && status.code === "gone";
-    const messages = isGone ? NO_MESSAGES : open.thread.messages;
-    const unread = isGone ? 0 : open.unread;
-    const phase = isGone ? "gone" : "ready";
-    return { phase, messages, status, devices: peers.length === 0 ? NO_DEVICES : peers, unread, ...beside };
+    const { messages } = open.thread;
+    const devices = peers.length === 0 ? NO_DEVICES : peers;
+    return { phase: "ready", messages, status, devices, unread: open.unread, ...beside };
   }
 
   #changed(): void {
@@ -386,7 +428,9 @@ class OpenConversation {
       this.#watcher?.();
     });
     this.#unsubscribe = document.subscribe(() => {
-      if (this.#deliveries.report(document.link.report, this.thread.last)) {
+      const { report } = document.link;
+      const devices = report?.devices.filter((device) => !host.isRevoked(device.id)) ?? [];
+      if (this.#deliveries.report(report, devices, this.thread.last)) {
         host.keep(id, this.#deliveries.kept);
         this.thread.setEverywhere(this.#deliveries.everywhere);
       }

@@ -156,6 +156,7 @@ export class Conversations implements Live<readonly ConversationRow[]> {
 
   /** Takes an index document into the list. */
   addIndex(quarter: string, document: SyncedDocument): Registers {
+    this.removeIndex(quarter);
     const registers = new Registers(document.doc.getMap("conversations"), "time", (hlc) =>
       this.#host.clock.observe(hlc),
     );
@@ -165,12 +166,20 @@ export class Conversations implements Live<readonly ConversationRow[]> {
     return registers;
   }
 
+  /** Takes an index out of the list again: another copy takes its place. */
   removeIndex(quarter: string): void {
-    this.#indexes.get(quarter)?.destroy();
+    const registers = this.#indexes.get(quarter);
+    if (registers === undefined) return;
     this.#indexes.delete(quarter);
+    registers.destroy();
+    for (const name of registers.fields.keys()) {
+      const id = idOf(name);
+      if (id !== undefined) this.#groups.get(id)?.delete(name.slice(37));
+    }
   }
 
   setMarks(registers: Registers): void {
+    this.#marks?.destroy();
     this.#marks = registers;
     registers.watch((fields) => this.#touch([...fields].flatMap((field) => idOf(field) ?? [])));
     this.#touch([...registers.fields.keys()].flatMap((field) => idOf(field) ?? []));

@@ -5,7 +5,7 @@
  * the next report counts, so once every device has that much, it has the message.
  */
 import { isRecord, whole } from "../model/json.ts";
-import type { StatusReport } from "../sync/status.ts";
+import type { PeerDevice, StatusReport } from "../sync/status.ts";
 
 /** Messages up to `seq` are within the first `saved` changes of the document. */
 interface Point {
@@ -37,9 +37,12 @@ export class Deliveries {
     return this.#reached;
   }
 
-  /** Takes a report of the server, with the largest number of acceptance that is known here. Answers whether more is known. */
-  report(report: StatusReport | undefined, seq: number): boolean {
-    if (report === undefined || report === this.#report || report.devices.length === 0) return false;
+  /**
+   * Takes a report of the server, the devices that count, and the largest number of acceptance that is known
+   * here. Answers whether more is known.
+   */
+  report(report: StatusReport | undefined, devices: readonly PeerDevice[], seq: number): boolean {
+    if (report === undefined || report === this.#report || devices.length === 0) return false;
     this.#report = report;
     const before = this.#reached;
     const last = this.#points.at(-1) ?? this.#reached;

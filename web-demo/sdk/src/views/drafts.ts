@@ -87,6 +87,7 @@ export class Drafts implements Live<readonly Draft[]> {
   }
 
   open(registers: Registers): void {
+    this.#registers?.destroy();
     this.#registers = registers;
     this.#pen.fold(registers, "time");
     registers.watch((fields) => {

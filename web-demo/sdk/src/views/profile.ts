@@ -50,6 +50,7 @@ abstract class RegisterView<T> implements Live<readonly T[]> {
   readonly subscribe = (listener: () => void): (() => void) => this.#view.subscribe(listener);
 
   open(registers: Registers): void {
+    this.#registers?.destroy();
     this.#registers = registers;
     registers.watch(() => this.#view.invalidate());
     this.#view.invalidate();

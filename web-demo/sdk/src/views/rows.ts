@@ -41,12 +41,19 @@ export function updateRows(
   changed: ReadonlyMap<string, ConversationRow | undefined>,
   filter: ListFilter,
 ): readonly ConversationRow[] {
-  const isTouched = before.some((row) => changed.has(row.id) && changed.get(row.id) !== row);
-  const fresh = [...changed.values()].filter((row) => row !== undefined && fits(row, filter));
-  const known = new Set(before);
-  const added = fresh.filter((row): row is ConversationRow => row !== undefined && !known.has(row));
-  if (!isTouched && added.length === 0) return before;
-  const rows = before.filter((row) => !changed.has(row.id) || changed.get(row.id) === row);
+  const rows: ConversationRow[] = [];
+  const kept = new Set<ConversationRow>();
+  for (const row of before) {
+    const isChanged = changed.has(row.id);
+    if (isChanged && changed.get(row.id) !== row) continue;
+    if (isChanged) kept.add(row);
+    rows.push(row);
+  }
+  const added: ConversationRow[] = [];
+  for (const row of changed.values()) {
+    if (row !== undefined && !kept.has(row) && fits(row, filter)) added.push(row);
+  }
+  if (rows.length === before.length && added.length === 0) return before;
   if (added.length > ONE_BY_ONE) return rows.concat(added).sort(byPlace);
   for (const row of added) rows.splice(placeFor(rows, row), 0, row);
   return rows;

@@ -78,6 +78,7 @@ export class Summaries {
 
   async forget(id: ConversationId): Promise<void> {
     if (!this.#known.delete(id)) return;
+    this.#changed(new Map([[id, { last: null, read: 0, mark: undefined }]]));
     await this.#home.write([[`summary/${id}`, undefined]]);
   }
 
@@ -86,11 +87,10 @@ export class Summaries {
     if (this.#isRunning) return false;
     this.#isRunning = true;
     try {
-      const isFirst = !this.#isComplete;
-      let isNew = await this.#fetch("", isFirst);
-      if (isFirst) {
-        isNew = (await this.#fetch("&archived=true", true)) || isNew;
-        isNew = (await this.#fetch("&deleted=true", true)) || isNew;
+      const isWhole = !this.#isComplete;
+      let isNew = false;
+      for (const list of ["", "&archived=true", "&deleted=true"]) {
+        isNew = (await this.#fetch(list, isWhole)) || isNew;
       }
       this.#isComplete = true;
       return isNew;

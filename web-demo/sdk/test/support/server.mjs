@@ -63,9 +63,11 @@ export class Server {
    * @param {string} user
    * @param {string} device
    * @param {string} ttl
+   * @param {string} role
    */
-  async token(user, device, ttl = "1h") {
-    const flags = ["token", "--data", this.#data, "--user", user, "--device", device, "--ttl", ttl];
+  async token(user, device, ttl = "1h", role = "owner") {
+    const who = ["--user", user, "--device", device, "--role", role];
+    const flags = ["token", "--data", this.#data, ...who, "--ttl", ttl];
     const { stdout } = await promisify(execFile)(BINARY, flags);
     return stdout.trim();
   }
