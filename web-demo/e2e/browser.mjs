@@ -69,7 +69,12 @@ export class Demo {
     return demo;
   }
 
+  /** Reloads as a person does: not within the milliseconds that a browser takes to store a turn. */
   async reload() {
+    for (const kind of KINDS)
+      await this.page.waitForSelector(`[data-testid=device-${kind}][data-stored=true]`, {
+        timeout: PATIENCE_MS,
+      });
     await this.page.reload();
     await this.ready();
   }

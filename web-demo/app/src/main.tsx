@@ -11,13 +11,16 @@ const person = currentPerson();
 const devices = ROLES.map((role) => new DemoDevice(person, role));
 const [first] = devices;
 const root = document.getElementById("app");
+const refresh = () => {
+  for (const { client } of devices) void client.refresh();
+};
 if (root !== null && first !== undefined) {
   createRoot(root).render(
     <App
       person={person}
       devices={devices}
       chaos={new Chaos(devices)}
-      importing={new Importing(first.post)}
+      importing={new Importing(first.post, refresh)}
     />,
   );
 }

@@ -28,8 +28,12 @@ export class Importing {
   readonly state = new Store<ImportState>(IDLE);
   readonly #post: (body: Blob) => Promise<Response>;
 
-  constructor(post: (body: Blob) => Promise<Response>) {
+  readonly #done: () => void;
+
+  /** `done` is called once everything is on the server: the devices have to hear of it. */
+  constructor(post: (body: Blob) => Promise<Response>, done: () => void) {
     this.#post = post;
+    this.#done = done;
   }
 
   async take(file: File): Promise<void> {
@@ -46,6 +50,7 @@ export class Importing {
     } catch (error) {
       this.#note({ phase: "failed", problem: error instanceof Error ? error.message : String(error) });
     }
+    if (this.state.value.imported > 0) this.#done();
   }
 
   dismiss(): void {

@@ -5,7 +5,7 @@ import type { Chaos } from "../lib/chaos.ts";
 import type { DemoDevice } from "../lib/device.ts";
 import { MODES, type Mode } from "../lib/network.ts";
 import { Chat } from "./chat.tsx";
-import { useStore } from "./hooks.ts";
+import { useStore, useStored } from "./hooks.ts";
 import { Icon } from "./icon.tsx";
 import { Preferences } from "./preferences.tsx";
 import { Sidebar } from "./sidebar.tsx";
@@ -29,6 +29,7 @@ export function DevicePanel({ device, chaos }: { readonly device: DemoDevice; re
   const mode = useStore(network.mode);
   const isGap = useStore(network.gap);
   const status = useShownStatus(client.status);
+  const isStored = useStored(useStore(client.status));
   const run = useStore(chaos.state).conversation;
   useEffect(() => {
     if (run !== undefined) show({ kind: "chat", id: run });
@@ -40,6 +41,7 @@ export function DevicePanel({ device, chaos }: { readonly device: DemoDevice; re
       data-testid={`device-${role.name}`}
       data-network={mode}
       data-view={view.kind}
+      data-stored={isStored}
     >
       <header className="device-head">
         <h2>

@@ -39,3 +39,17 @@ export function useSettled<T>(value: T, isAtOnce: boolean, ms: number): T {
   }, [isAtOnce, ms, value]);
   return isAtOnce ? value : settled;
 }
+
+/** Whether all that was written is in the device's own store. */
+export function useStored(status: unknown): boolean {
+  const client = useSyncline();
+  const [stored, setStored] = useState<unknown>();
+  useEffect(() => {
+    let isOver = false;
+    void client.whenStored().then(() => isOver || setStored(status));
+    return () => {
+      isOver = true;
+    };
+  }, [client, status]);
+  return stored === status;
+}
