@@ -15,16 +15,16 @@ try {
     await demo.rename("laptop", title);
   }
   await demo.converse("laptop");
-  await demo.rename("laptop", "Lisbon in May");
-  await demo.send("laptop", "Where should we stay in Lisbon, and is Alfama too loud?");
+  await demo.rename("laptop", "South in winter");
+  await demo.send("laptop", "How cold is it in Antarctica?");
   await demo.turn("laptop", /.+/).nth(1).waitFor();
   await demo.saved();
   for (const kind of /** @type {const} */ (["phone", "tab"])) await demo.openNewest(kind);
   await demo.network("phone", "offline");
-  await demo.rename("phone", "Lisbon with Grace");
-  await demo.send("phone", "From the plane: somewhere with a balcony, please");
-  await demo.rename("laptop", "Lisbon, five days");
-  await demo.send("laptop", "We arrive on the 14th");
+  await demo.rename("phone", "Penguins");
+  await demo.send("phone", "From the plane: and on the coast, in January?");
+  await demo.rename("laptop", "Antarctica");
+  await demo.send("laptop", "What should we pack?");
   await demo.device("tab").locator("[data-turns='4']").waitFor();
   await demo.network("tab", "flaky");
   await demo.sees("laptop", "saved");

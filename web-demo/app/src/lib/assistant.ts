@@ -135,7 +135,8 @@ function nearest(question: string, known: readonly Answer[]): Answer | undefined
     for (const word of wordsOf(question)) counts.set(word, (counts.get(word) ?? 0) + 1);
   const weight = (word: string) => {
     const count = counts.get(word) ?? 0;
-    return count === 0 ? 0 : Math.log(known.length / count);
+    // What stands in every tenth question says nothing of this one.
+    return count === 0 || count > known.length / 10 ? 0 : Math.log(known.length / count);
   };
   const asked = new Set(wordsOf(question));
   const score = (answer: Answer) =>

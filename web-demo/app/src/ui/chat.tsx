@@ -157,6 +157,12 @@ function TitleConflict({ id, state, name }: Omit<HeadProps, "onBack">) {
   const { conversations } = useSyncline();
   const nameOf = useWriterName();
   const [undo, setUndo] = useState<string>();
+  const key = `syncline.kept.${name}.${id}`;
+  const [kept, setKept] = useState(() => localStorage.getItem(key));
+  const keep = (hlc: string) => {
+    localStorage.setItem(key, hlc);
+    setKept(hlc);
+  };
   const title = state.row?.title ?? "";
   const hint: Hint | undefined = state.row?.conflicts["title"]?.[0];
   if (undo !== undefined)
@@ -175,7 +181,8 @@ function TitleConflict({ id, state, name }: Omit<HeadProps, "onBack">) {
         <IconButton icon="close" label="Keep it" onClick={() => setUndo(undefined)} />
       </p>
     );
-  if (hint === undefined || typeof hint.value !== "string" || hint.value === "") return null;
+  if (hint === undefined || kept === hint.hlc || typeof hint.value !== "string" || hint.value === "")
+    return null;
   return (
     <p className="hint" data-testid={`conflict-${name}`}>
       Also named “{hint.value}” on {nameOf(hint.writer)}.
@@ -188,6 +195,7 @@ function TitleConflict({ id, state, name }: Omit<HeadProps, "onBack">) {
       >
         Use that
       </button>
+      <IconButton icon="close" label="Keep the name as it is" onClick={() => keep(hint.hlc)} />
     </p>
   );
 }
