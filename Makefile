@@ -45,6 +45,11 @@ test-browser: binary web-demo/node_modules/.installed ## a real browser drives t
 	@sh scripts/need-chromium.sh
 	cd web-demo && npm test -w e2e
 
+.PHONY: screenshot
+screenshot: binary web-demo/node_modules/.installed ## takes the picture in the README anew
+	@sh scripts/need-chromium.sh
+	cd web-demo/e2e && node screenshot.mjs ../../docs/demo.png
+
 .PHONY: replay
 replay: binary tests/interop/node_modules/.installed ## two real authors type one text; prints what happens
 	cd tests/interop && node replay.mjs

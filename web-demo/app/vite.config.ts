@@ -3,44 +3,44 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { defineConfig, type Plugin } from "vite";
+import { answersFrom } from "./answers.ts";
 
-/** Ships the repository's README beside the page, so that its link works wherever the page is served. */
-function readme(): Plugin {
-  const file = fileURLToPath(new URL("../../README.md", import.meta.url));
+const README = new URL("../../README.md", import.meta.url);
+/** Real conversations, where the machine has them beside the repository. */
+const TREES = new URL("../../../shared/data/oasst_trees.jsonl", import.meta.url);
+const SERVER = "http://127.0.0.1:8787";
+
+/** Ships a file beside the page, made when the page is built. */
+function asset(fileName: string, source: () => string): Plugin {
   return {
-    name: "syncline-readme",
+    name: `syncline-${fileName}`,
     apply: "build",
     generateBundle() {
-      const source = existsSync(file)
-        ? readFileSync(file, "utf8")
-        : "Syncline: see the README of its repository.\n";
-      this.emitFile({ type: "asset", fileName: "README.txt", source });
+      this.emitFile({ type: "asset", fileName, source: source() });
     },
   };
 }
 
-/** Ships the licences of what the page of the HTTP API is made of: minifying drops them from the code. */
-function licences(): Plugin {
+/** The licences of what the page of the HTTP API is made of: minifying drops them from the code. */
+function licences(): string {
   const folder = dirname(createRequire(import.meta.url).resolve("swagger-ui-dist/package.json"));
-  return {
-    name: "syncline-licences",
-    apply: "build",
-    generateBundle() {
-      const files = ["NOTICE", "LICENSE", "swagger-ui-es-bundle.js.LICENSE.txt"];
-      const source = files.map((name) => readFileSync(join(folder, name), "utf8")).join("\n\n");
-      this.emitFile({ type: "asset", fileName: "docs-licences.txt", source });
-    },
-  };
+  const files = ["NOTICE", "LICENSE", "swagger-ui-es-bundle.js.LICENSE.txt"];
+  return files.map((name) => readFileSync(join(folder, name), "utf8")).join("\n\n");
 }
 
-function page(name: string): string {
-  return fileURLToPath(new URL(name, import.meta.url));
-}
+const text = (file: URL): string | undefined =>
+  existsSync(fileURLToPath(file)) ? readFileSync(file, "utf8") : undefined;
+
+const page = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 
 export default defineConfig({
-  plugins: [readme(), licences()],
-  // Two copies of yjs in one page do not recognise each other's types.
-  resolve: { dedupe: ["yjs"] },
+  plugins: [
+    asset("README.txt", () => text(README) ?? "Syncline: see the README of its repository.\n"),
+    asset("answers.json", () => JSON.stringify(answersFrom(text(TREES) ?? ""))),
+    asset("docs-licences.txt", licences),
+  ],
+  // Two copies of yjs or react in one page do not recognise each other's things.
+  resolve: { dedupe: ["yjs", "react", "react-dom"] },
   build: {
     target: "es2022",
     modulePreload: { polyfill: false },
@@ -49,5 +49,5 @@ export default defineConfig({
     chunkSizeWarningLimit: 2_000,
     rolldownOptions: { input: { index: page("index.html"), docs: page("docs.html") } },
   },
-  server: { proxy: { "/sync": { target: "http://127.0.0.1:8787", ws: true } } },
+  server: { proxy: { "/sync": { target: SERVER, ws: true }, "/v1": SERVER, "/healthz": SERVER } },
 });

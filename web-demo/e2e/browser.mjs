@@ -1,5 +1,5 @@
 // @ts-check
-/** A headless chromium, and the demo page as a person uses it: two devices with a switch, a status, a note. */
+/** A headless chromium, and the demo page as a person uses it: three devices, their networks, lists and conversations. */
 import assert from "node:assert/strict";
 import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";
@@ -16,7 +16,11 @@ const ARGS = [
 ];
 const PATIENCE_MS = 15_000;
 
-/** @typedef {"phone" | "laptop"} Kind */
+/** @typedef {"phone" | "laptop" | "tab"} Kind */
+/** @typedef {"online" | "slow" | "flaky" | "offline"} Mode */
+
+/** @type {readonly Kind[]} */
+export const KINDS = ["phone", "laptop", "tab"];
 
 export function launch() {
   return chromium.launch({ executablePath: findChromium(), headless: true, args: ARGS });
@@ -65,112 +69,139 @@ export class Demo {
     return demo;
   }
 
-  /** Reloads as a person does: not within the milliseconds that a browser takes to store a keystroke. */
+  /** Reloads as a person does: not within the milliseconds that a browser takes to store a turn. */
   async reload() {
-    for (const kind of ["phone", "laptop"]) {
+    for (const kind of KINDS)
       await this.page.waitForSelector(`[data-testid=device-${kind}][data-stored=true]`, {
         timeout: PATIENCE_MS,
       });
-    }
     await this.page.reload();
     await this.ready();
   }
 
   async ready() {
-    for (const kind of ["phone", "laptop"]) {
-      await this.page.waitForSelector(`[data-testid=device-${kind}][data-ready=true]`, {
-        timeout: PATIENCE_MS,
-      });
-    }
+    for (const kind of KINDS) await this.device(kind).waitFor({ state: "attached", timeout: PATIENCE_MS });
   }
 
   /** @param {Kind} kind */
-  note(kind) {
-    return this.page.getByTestId(`note-${kind}`);
+  device(kind) {
+    return this.page.getByTestId(`device-${kind}`);
+  }
+
+  /** @param {string} id */
+  at(id) {
+    return this.page.getByTestId(id);
+  }
+
+  /** @param {Kind} kind @param {Mode} mode */
+  async network(kind, mode) {
+    await this.at(`${mode}-${kind}`).check({ force: true });
+  }
+
+  /** Begins a conversation on one device, and opens it on others. @param {Kind} kind @param {Kind[]} others */
+  async converse(kind, ...others) {
+    await this.at(`new-chat-${kind}`).click();
+    await this.at(`composer-${kind}`).waitFor();
+    for (const other of others) await this.openNewest(other);
   }
 
   /** @param {Kind} kind */
-  words(kind) {
-    return this.page.getByTestId(`transcript-${kind}`).locator(".words");
-  }
-
-  /** @param {Kind} kind @param {string} text */
-  async type(kind, text) {
-    await this.note(kind).focus();
-    await this.page.keyboard.press("Control+End");
-    await this.page.keyboard.type(text);
+  async openNewest(kind) {
+    await this.at(`list-${kind}`).getByRole("button").first().click();
+    await this.at(`composer-${kind}`).waitFor();
   }
 
   /** @param {Kind} kind @param {string} text */
   async send(kind, text) {
-    await this.page.getByTestId(`message-${kind}`).fill(text);
-    await this.page.getByTestId(`send-${kind}`).click();
+    await this.at(`composer-${kind}`).fill(text);
+    await this.at(`composer-${kind}`).press("Enter");
+    await this.turn(kind, text).waitFor();
   }
 
-  /** @param {Kind} kind @param {boolean} online */
-  async setOnline(kind, online) {
-    const toggle = this.page.getByTestId(`online-${kind}`);
-    if ((await toggle.getAttribute("aria-checked")) !== String(online)) await toggle.click();
+  /** The turn with this text. @param {Kind} kind @param {string | RegExp} text */
+  turn(kind, text) {
+    return this.device(kind)
+      .getByTestId("turn")
+      .filter({ has: this.page.locator(".words", { hasText: text }) });
   }
 
-  /** @param {Kind} kind */
-  async status(kind) {
-    const pill = this.page.getByTestId(`status-${kind}`);
-    return {
-      kind: await pill.getAttribute("data-status"),
-      unsaved: Number(await pill.getAttribute("data-count")),
-    };
+  /** @param {Kind} kind @param {string} title */
+  async rename(kind, title) {
+    await this.at(`title-${kind}`).click();
+    await this.at(`title-input-${kind}`).fill(title);
+    await this.at(`title-input-${kind}`).press("Enter");
+    await this.titled(kind, title);
   }
 
-  /** @param {Kind} kind @param {string} status @param {number} [count] */
-  async sees(kind, status, count) {
-    const wanted = `[data-testid=status-${kind}][data-status=${status}]${count === undefined ? "" : `[data-count="${count}"]`}`;
+  /** @param {Kind} kind @param {string} title */
+  async titled(kind, title) {
+    await this.at(`title-${kind}`).filter({ hasText: title }).waitFor({ timeout: PATIENCE_MS });
+  }
+
+  /** Waits for a status; with `unsaved`, for one that counts edits which are not saved, or for one that counts none.
+   * @param {Kind} kind @param {string} status @param {boolean} [unsaved] */
+  async sees(kind, status, unsaved) {
+    const count = unsaved === undefined ? "" : unsaved ? ":not([data-unsaved='0'])" : "[data-unsaved='0']";
+    const wanted = `[data-testid=status-${kind}][data-status=${status}]${count}`;
     try {
       await this.page.waitForSelector(wanted, { timeout: PATIENCE_MS });
     } catch {
-      assert.fail(`${kind} shows ${JSON.stringify(await this.status(kind))}, not ${status} ${count ?? ""}`);
+      const { status: shown, unsaved: kept } = await this.at(`status-${kind}`).evaluate((pill) => ({
+        ...pill.dataset,
+      }));
+      assert.fail(`${kind} shows ${shown} with ${kept} unsaved, not ${wanted}`);
     }
   }
 
-  async bothSaved() {
-    await this.sees("phone", "saved");
-    await this.sees("laptop", "saved");
+  /** @param {Kind[]} kinds */
+  async saved(...kinds) {
+    for (const kind of kinds.length === 0 ? KINDS : kinds) await this.sees(kind, "saved");
   }
 
-  /** @param {Kind} kind @param {string} text */
-  async noteBecomes(kind, text) {
-    try {
-      await this.page.waitForFunction(
-        ([id, wanted]) => {
-          const area = document.querySelector(`[data-testid=note-${id}]`);
-          return area instanceof HTMLTextAreaElement && area.value === wanted;
-        },
-        /** @type {const} */ ([kind, text]),
-        { timeout: PATIENCE_MS },
-      );
-    } catch {
-      assert.equal(await this.note(kind).inputValue(), text, `the note on ${kind}`);
-    }
+  /** What people said, as a device shows it. @param {Kind} kind @returns {Promise<string[]>} */
+  said(kind) {
+    return this.device(kind).locator("[data-role=user] .words").allTextContents();
   }
 
-  /** @param {Kind} kind @param {string[]} texts */
-  async transcriptBecomes(kind, texts) {
-    try {
-      await this.page.waitForFunction(
-        ([id, wanted]) =>
-          [...document.querySelectorAll(`[data-testid=transcript-${id}] .words`)]
-            .map((e) => e.textContent)
-            .join("\n") === wanted,
-        /** @type {const} */ ([kind, texts.join("\n")]),
-        { timeout: PATIENCE_MS },
-      );
-    } catch {
-      assert.deepEqual(await this.words(kind).allTextContents(), texts, `the conversation on ${kind}`);
-    }
+  /** @param {Kind} kind @param {string[]} texts in any order */
+  async saysAll(kind, texts) {
+    for (const text of texts) await this.turn(kind, text).waitFor({ timeout: PATIENCE_MS });
+    assert.deepEqual((await this.said(kind)).sort(), [...texts].sort(), `what was said, on ${kind}`);
+  }
+
+  /** Waits until what a device shows is what the HTTP API says, turn by turn; returns the texts.
+   * @param {Kind} kind @returns {Promise<string[]>} */
+  async agrees(kind) {
+    const found = await this.page.waitForFunction(
+      async (kind) => {
+        const chat = /** @type {HTMLElement} */ (document.querySelector(`[data-testid=chat-${kind}]`));
+        const turns = [
+          .../** @type {NodeListOf<HTMLElement>} */ (chat.querySelectorAll("[data-testid=turn]")),
+        ];
+        const person = location.hash.slice(1);
+        const path = `/v1/users/${person}/conversations/${chat.dataset["conversation"]}/messages?limit=200`;
+        const answer = await fetch(path);
+        if (!answer.ok) return null;
+        const { items } = await answer.json();
+        const shown = turns.map((turn) => [turn.dataset["id"], turn.querySelector(".words")?.textContent]);
+        const told = items.map((/** @type {any} */ item) => [item.id, item.parts[0]?.text]);
+        return JSON.stringify(shown) === JSON.stringify(told) ? shown.map(([, text]) => text) : null;
+      },
+      kind,
+      { timeout: PATIENCE_MS, polling: 100 },
+    );
+    return /** @type {Promise<string[]>} */ (found.jsonValue());
   }
 }
 
 /** @param {string} text */
 function isUnreachable(text) {
-  return text.includes("net::ERR_CONNECTION_REFUSED") || text.includes("net::ERR_CONNECTION_RESET");
+  return (
+    text.includes("net::ERR_CONNECTION_REFUSED") ||
+    text.includes("net::ERR_CONNECTION_RESET") ||
+    // A network that a test cuts.
+    text.includes("WebSocket is closed before the connection is established") ||
+    // What another device has not brought to the server yet.
+    text.includes("status of 404")
+  );
 }

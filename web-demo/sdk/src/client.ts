@@ -100,6 +100,7 @@ export class Syncline {
   #session: Session | undefined;
   #refresh: ReturnType<typeof setInterval> | undefined;
   #summaryTimer: ReturnType<typeof setTimeout> | undefined;
+  #warmTimer: ReturnType<typeof setTimeout> | undefined;
   #isClosed = false;
   #wasJoined = false;
 
@@ -200,6 +201,18 @@ export class Syncline {
     return this.#hub.isLeader;
   }
 
+  /** Resolves once all that was written so far is in this device's own store: a reload before that may lose the last edit. */
+  async whenStored(): Promise<void> {
+    await this.ready;
+    await this.#hub.whenStored();
+  }
+
+  /** Asks now what would be asked for in a while: last turns, and conversations that came by import. */
+  async refresh(): Promise<void> {
+    await this.ready;
+    await this.#refreshSummaries();
+  }
+
   /** Asks the HTTP API below `/v1/users/{user}`. */
   async request(path: string, init: RequestInit = {}): Promise<unknown> {
     const token = await this.#token.current();
@@ -221,6 +234,7 @@ export class Syncline {
     await this.ready.catch(() => undefined);
     clearInterval(this.#refresh);
     clearTimeout(this.#summaryTimer);
+    clearTimeout(this.#warmTimer);
     await this.#storeSummaries();
     for (const view of [this.preferences, this.devices, this.folders, this.drafts]) view.close();
     await this.#hub.close();
@@ -262,6 +276,7 @@ export class Syncline {
     ]);
     this.conversations.setSummaries(summaries);
     await summaries.load();
+    this.conversations.subscribe(() => this.#keepWarmSoon());
     this.#hub.onLed(() => void this.#led());
     void this.devices.enter(this.device);
     this.#refresh = setInterval(() => {
@@ -442,6 +457,15 @@ export class Syncline {
       // Without an answer the list stays as it was; it is asked for again.
     }
     this.#keepWarm();
+  }
+
+  /** Others began or went on with conversations. */
+  #keepWarmSoon(): void {
+    this.#warmTimer ??= setTimeout(() => {
+      this.#warmTimer = undefined;
+      this.#keepWarm();
+    }, SUMMARY_MS);
+    inBackground(this.#warmTimer);
   }
 
   #keepWarm(): void {

@@ -104,6 +104,12 @@ export class Hub {
     return this.#status;
   }
 
+  /** Resolves once all that was written so far is in this device's own store. */
+  async whenStored(): Promise<void> {
+    const documents = await Promise.all([...this.#slots.values()].map(({ opening }) => opening));
+    await Promise.all(documents.map((document) => document.whenStored()));
+  }
+
   get isLeader(): boolean {
     return this.#tabs.isLeader;
   }
