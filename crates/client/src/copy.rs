@@ -49,7 +49,7 @@ pub(crate) struct LocalCopy {
     pub(crate) name: DocumentName,
     pub(crate) kind: Kind,
     pub(crate) replica: Replica,
-    log: Log,
+    pub(crate) log: Log,
     counts: Counts,
     /// Edits of copies that were set aside which are still to be written into this one.
     pub(crate) waiting: VecDeque<Carried>,

@@ -195,7 +195,7 @@ mod tests {
         store.mark_unsaved(&name).expect("marked");
         assert!(store.unsaved().expect("lists").is_empty(), "there is no log of it");
         std::fs::write(store.log(&name), b"").expect("writes");
-        assert_eq!(store.unsaved().expect("lists"), [name.clone()]);
+        assert_eq!(store.unsaved().expect("lists"), std::slice::from_ref(&name));
         store.unmark_unsaved(&name);
         assert!(store.unsaved().expect("lists").is_empty());
     }

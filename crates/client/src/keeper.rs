@@ -7,6 +7,8 @@
 mod carry;
 mod line;
 mod open;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -159,8 +161,8 @@ impl Keeper {
                 self.touch_all();
             }
             Command::Frame(wire, frame) => self.frame(wire, &frame),
-            Command::Token(wire, token) => self.renew(wire, token),
-            Command::Down(wire, lost) => self.down(wire, lost),
+            Command::Token(wire, token) => self.renew(wire, &token),
+            Command::Down(wire, lost) => self.down(wire, lost.as_ref()),
             Command::Stop => {}
         }
     }

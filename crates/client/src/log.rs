@@ -71,6 +71,20 @@ pub(crate) struct Log {
     /// Where the state ends.
     state_end: u64,
     dirty: bool,
+    /// Called where the file goes onto the disk; its error is the disk's.
+    #[cfg(test)]
+    pub(crate) disk: Option<Disk>,
+}
+
+/// Stands in for a disk in tests.
+#[cfg(test)]
+pub(crate) struct Disk(pub(crate) Box<dyn FnMut() -> Result<(), Error> + Send>);
+
+#[cfg(test)]
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Disk")
+    }
 }
 
 impl Log {
@@ -85,7 +99,15 @@ impl Log {
         file.read_to_end(&mut bytes)?;
         let bytes = Bytes::from(bytes);
         let mut loaded = Loaded::default();
-        let mut log = Self { file, path: path.to_owned(), len: 0, state_end: 0, dirty: false };
+        let mut log = Self {
+            file,
+            path: path.to_owned(),
+            len: 0,
+            state_end: 0,
+            dirty: false,
+            #[cfg(test)]
+            disk: None,
+        };
         let Some(end) = log.read(&bytes, name, &mut loaded)? else {
             log.begin(name)?;
             if is_new {
@@ -191,6 +213,10 @@ impl Log {
     /// Puts all that was added onto the disk.
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
         if self.dirty {
+            #[cfg(test)]
+            if let Some(Disk(disk)) = &mut self.disk {
+                disk()?;
+            }
             self.file.sync_data()?;
             self.dirty = false;
         }

@@ -49,38 +49,43 @@ impl Keeper {
         self.token_number += 1;
         self.line = Line::Up;
         for name in self.names() {
+            if let Some(copy) = self.copies.get_mut(&name) {
+                // What was refused on the connection before may not be on this one.
+                copy.joint.part();
+            }
             self.join(&name);
         }
     }
 
     /// The connection is gone.
-    pub(super) fn down(&mut self, number: u64, lost: Option<Lost>) {
+    pub(super) fn down(&mut self, number: u64, lost: Option<&Lost>) {
         if self.wire.as_ref().is_some_and(|wire| wire.number != number) {
             return;
         }
         self.wire = None;
         self.line = Line::Down;
-        self.frames.clear();
-        if let Some(Lost::TooBig(reason)) = &lost {
+        if let Some(Lost::TooBig(reason)) = lost {
             self.refuse_largest(reason);
         }
+        self.frames.clear();
         for copy in self.copies.values_mut() {
             copy.joint.part();
-            if let Some(Lost::Forbidden(reason)) = &lost {
+            if let Some(Lost::Forbidden(reason)) = lost {
                 copy.joint.refusal = Some(Refusal::new(RefusalCode::Access, reason));
             }
         }
         self.touch_all();
     }
 
-    /// A message was over the server's limit: the document with most to say is not offered again, or it would bring the same
-    /// message back for ever.
+    /// A message was over the server's limit. The document with most to say is not offered as it is again, or it would bring
+    /// the same message back for ever: its edits go one by one, or not at all.
     fn refuse_largest(&mut self, reason: &str) {
         let waiting =
             self.copies.values_mut().filter(|copy| copy.unsaved() > 0 && copy.joint.refusal.is_none());
-        if let Some(copy) = waiting.max_by_key(|copy| copy.unsent_bytes()) {
-            copy.joint.refusal = Some(Refusal::new(RefusalCode::TooBig, reason));
-        }
+        let Some(copy) = waiting.max_by_key(|copy| copy.unsent_bytes()) else { return };
+        copy.joint.refusal = Some(Refusal::new(RefusalCode::TooBig, reason));
+        let name = copy.name.clone();
+        self.set_aside(&name);
     }
 
     /// Takes in a frame.
@@ -123,7 +128,7 @@ impl Keeper {
     }
 
     /// A fresh token came for the documents that wait for one.
-    pub(super) fn renew(&mut self, number: u64, token: Result<String, String>) {
+    pub(super) fn renew(&mut self, number: u64, token: &Result<String, String>) {
         if self.wire.as_ref().is_none_or(|wire| wire.number != number) {
             return;
         }
@@ -133,12 +138,12 @@ impl Keeper {
             .filter(|copy| copy.joint.wants_token)
             .map(|copy| copy.name.clone())
             .collect();
-        if let Ok(token) = &token {
+        if let Ok(token) = token {
             self.token.clone_from(token);
             self.token_number += 1;
         }
         for name in waiting {
-            match (&token, self.copies.get_mut(&name)) {
+            match (token, self.copies.get_mut(&name)) {
                 (Ok(_), _) => self.show_token(&name),
                 (Err(reason), Some(copy)) => copy.joint.no_token(reason),
                 (Err(_), None) => {}

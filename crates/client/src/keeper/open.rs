@@ -78,7 +78,7 @@ impl Keeper {
         match self.pieces(name, &copy.kind) {
             Ok(pieces) => copy.waiting = pieces,
             Err(error) => {
-                tracing::error!(document = %name, %error, "a copy that was set aside cannot be read")
+                tracing::error!(document = %name, %error, "a copy that was set aside cannot be read");
             }
         }
         self.copies.insert(name.clone(), copy);

@@ -267,9 +267,10 @@ pub struct NewMessage {
 impl NewMessage {
     /// Makes a user's message of a text.
     pub fn text(text: String) -> Self {
+        let part = serde_json::Value::from_iter([("type", "text".to_owned()), ("text", text)]);
         Self {
             role: "user".to_owned(),
-            parts_json: serde_json::json!([{ "type": "text", "text": text }]).to_string(),
+            parts_json: serde_json::Value::Array(vec![part]).to_string(),
             parent: None,
             first: false,
             alternative_to: None,
