@@ -246,7 +246,7 @@ impl Keeper {
         let outcome = copy.edit(
             |pen| {
                 if folds {
-                    schema::fold_writers_into(pen, &kind, &stamp.writer, |writer| folder.is_gone(writer));
+                    schema::fold_writers(pen, &kind, &stamp.writer, |writer| folder.is_gone(writer));
                 }
                 write(pen, &stamp)
             },

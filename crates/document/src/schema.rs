@@ -20,9 +20,8 @@ use yrs::Transact as _;
 
 pub use self::kind::Kind;
 use crate::{
-    Broken, Pen, Replica,
+    Broken, Replica,
     hlc::Hlc,
-    ids::Writer,
     register::{self, Field},
 };
 
@@ -51,15 +50,9 @@ pub enum Unfit {
     Form,
 }
 
-/// Folds the registers of writers that are gone (unseen for 90 days) into the server's, with their original times, so
-/// that a document does not grow with every session that ever was. Returns how many went.
-pub fn fold_writers(pen: &mut Pen<'_, '_>, kind: &Kind, is_gone: impl Fn(&Writer) -> bool) -> usize {
-    fold_writers_into(pen, kind, &Writer::server(), is_gone)
-}
-
 /// Folds the registers of writers that are gone into another writer's, with their original times: what a device does with
 /// its own earlier sessions. Returns how many went.
-pub fn fold_writers_into(
+pub fn fold_writers(
     pen: &mut Pen<'_, '_>,
     kind: &Kind,
     into: &Writer,
@@ -68,7 +61,6 @@ pub fn fold_writers_into(
     let roots = kind.registers().iter();
     roots.map(|(root, ranking)| register::fold(pen, root, *ranking, into, &is_gone)).sum()
 }
-
 /// Returns the newest time of any register of a document, those from the future left out: what the server writes next has
 /// to be later.
 ///
