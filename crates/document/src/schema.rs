@@ -20,8 +20,9 @@ use yrs::Transact as _;
 
 pub use self::kind::Kind;
 use crate::{
-    Broken, Replica,
+    Broken, Pen, Replica,
     hlc::Hlc,
+    ids::Writer,
     register::{self, Field},
 };
 

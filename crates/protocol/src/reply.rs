@@ -105,9 +105,9 @@ mod tests {
             Reply::Status { saved: false },
             Reply::Json("{}"),
         ] {
-            let frame = encode(Some("ada/notes"), &reply);
+            let frame = encode(Some("ada/n"), &reply);
             let read = decode_hocuspocus(&frame);
-            assert_eq!(read, Ok(ServerFrame::Addressed(Address::parse("ada/notes"), reply)));
+            assert_eq!(read, Ok(ServerFrame::Addressed(Address::parse("ada/n"), reply)));
             for end in 0..frame.len() {
                 assert!(decode_hocuspocus(&frame[..end]).is_err(), "{reply:?} cut at {end}");
             }

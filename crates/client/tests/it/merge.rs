@@ -1,8 +1,9 @@
 //! Several devices, offline and online, and what the HTTP API wrote.
 
 use serde_json::json;
-use syncline_client::{Branch, Delivery, NewMessage, PreferenceSource, Status};
-use syncline_tests::{Server, rest::Api};
+use syncline_client::{Branch, Client, Delivery, Draft, NewMessage, PreferenceSource, Status};
+use syncline_tests::{DEADLINE, Server, rest::Api};
+use tokio::time::timeout;
 
 use crate::kit::{all_are, device, messages, over_http, saved, say, texts, until};
 
@@ -92,35 +93,33 @@ async fn a_draft_is_taken_over_and_goes_with_its_message_wherever_that_is_sent()
     let draft = |text: &str| phone.client.set_draft(trip.clone(), text.to_owned(), "[]".to_owned(), None);
     let req = draft("Rom").await.expect("kept");
     assert_eq!(draft("Rome?").await.expect("kept"), req, "it is one draft");
-    let writer = {
-        until(&laptop.client, "told", |_| true).await;
-        let drafts = until_drafts(&laptop.client, 1).await;
-        assert_eq!((&*drafts[0].text, drafts[0].own), ("Rome?", false));
-        drafts[0].writer.clone()
-    };
+    let drafts =
+        until_drafts(&laptop.client, |drafts| drafts.iter().any(|draft| draft.text == "Rome?")).await;
+    assert!(drafts.len() == 1 && !drafts[0].own, "{drafts:?}");
+    let writer = drafts[0].writer.clone();
     laptop.client.take_over_draft(trip.clone(), writer).await.expect("kept");
-    let drafts = until_drafts(&phone.client, 2).await;
+    let drafts = until_drafts(&phone.client, |drafts| drafts.len() == 2).await;
     let taken = drafts.iter().find(|draft| draft.own).and_then(|draft| draft.taken_by.clone());
     assert!(taken.is_some_and(|writer| writer.starts_with("laptop.")), "{drafts:?}");
 
     let message = NewMessage { req: Some(req), ..NewMessage::text("Rome?".to_owned()) };
     messages(&laptop.client, &trip, "open", |_| true).await;
     laptop.client.send(trip.clone(), message).await.expect("kept");
-    until_drafts(&laptop.client, 0).await;
-    until_drafts(&phone.client, 0).await;
+    until_drafts(&laptop.client, <[Draft]>::is_empty).await;
+    until_drafts(&phone.client, <[Draft]>::is_empty).await;
 }
 
-/// Waits until there are so many drafts.
-async fn until_drafts(client: &syncline_client::Client, count: usize) -> Vec<syncline_client::Draft> {
+/// Waits until the drafts are as wanted.
+async fn until_drafts(client: &Client, wanted: impl Fn(&[Draft]) -> bool) -> Vec<Draft> {
     let stream = client.watch_status();
     let wait = async {
         loop {
             stream.next().await.expect("the client is open");
             let drafts = client.drafts().await.expect("reads");
-            if drafts.len() == count {
+            if wanted(&drafts) {
                 return drafts;
             }
         }
     };
-    tokio::time::timeout(syncline_tests::DEADLINE, wait).await.expect("so many drafts")
+    timeout(DEADLINE, wait).await.expect("the drafts")
 }
