@@ -86,6 +86,8 @@ pub(crate) struct Keeper {
     token: String,
     /// Rises with every token that comes.
     token_number: u64,
+    /// The application was asked for one.
+    asking: bool,
     /// Copies that changed in this batch.
     touched: BTreeSet<DocumentName>,
     /// Copies that what is done right now has written to.
@@ -116,6 +118,7 @@ impl Keeper {
             wire: None,
             token: String::new(),
             token_number: 0,
+            asking: false,
             touched: BTreeSet::new(),
             written: BTreeSet::new(),
             asked: Vec::new(),

@@ -47,6 +47,7 @@ impl Keeper {
         self.wire = Some(wire);
         self.token = token;
         self.token_number += 1;
+        self.asking = false;
         self.line = Line::Up;
         for name in self.names() {
             if let Some(copy) = self.copies.get_mut(&name) {
@@ -132,6 +133,7 @@ impl Keeper {
         if self.wire.as_ref().is_none_or(|wire| wire.number != number) {
             return;
         }
+        self.asking = false;
         let waiting: Vec<DocumentName> = self
             .copies
             .values()
@@ -165,7 +167,8 @@ impl Keeper {
         let Some(copy) = self.copies.get(name) else { return };
         if copy.joint.token < self.token_number {
             self.show_token(name);
-        } else {
+        } else if !std::mem::replace(&mut self.asking, true) {
+            // Once for all documents: who wants one meanwhile gets the same.
             self.order(Order::Token);
         }
     }

@@ -312,3 +312,29 @@ fn a_device_that_was_sent_away_comes_back() {
     bench.keeper.settle();
     assert_eq!(bench.status(), Status::Saved);
 }
+
+#[test]
+fn a_token_is_asked_for_once_whoever_wants_it() {
+    let mut bench = Bench::new();
+    bench.connect();
+    let names: Vec<DocumentName> = bench.keeper.names();
+    assert!(names.len() >= 3, "{names:?}");
+    for name in &names {
+        let frame = encode(Some(name.as_str()), &Reply::Denied("expired"));
+        bench.keeper.take(Command::Frame(bench.connections, frame));
+        bench.keeper.settle();
+    }
+    let asked = std::iter::from_fn(|| bench.orders.try_recv().ok());
+    assert_eq!(asked.filter(|order| matches!(order, Order::Token)).count(), 1);
+    bench.keeper.take(Command::Token(bench.connections, Ok("fresh".to_owned())));
+    bench.keeper.settle();
+    assert_eq!(bench.kinds(), ["auth"]);
+    bench.hear(&Reply::Authenticated { read_only: false });
+    bench.keeper.settle();
+    assert_eq!(bench.kinds(), ["step1"], "what was sent before went unheard");
+    // One that is no good either stands, until there is another connection.
+    bench.hear(&Reply::Denied("no"));
+    bench.keeper.settle();
+    assert!(matches!(bench.status(), Status::Refused { .. }));
+    assert_eq!(bench.kinds(), Vec::<&str>::new());
+}

@@ -52,8 +52,8 @@ async fn a_token_that_expires_or_is_refused_is_replaced_and_nothing_is_lost() {
     let trip = client.new_conversation(None).await.expect("made");
     say(&client, &trip, "one").await;
     saved(&client).await;
-    assert_eq!(tokens.refused.load(Ordering::SeqCst), 1, "rubbish was replaced");
-    // The short one expires: the server asks for another.
+    assert!(tokens.refused.load(Ordering::SeqCst) >= 1, "rubbish was replaced");
+    // The short one expires, or has: the server asks for another.
     while tokens.refused.load(Ordering::SeqCst) < 2 {
         tokio::time::timeout(syncline_tests::DEADLINE, tokens.asked.notified()).await.expect("asked");
     }
