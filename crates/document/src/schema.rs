@@ -1,6 +1,6 @@
 //! What stands where in the documents that have a meaning, read and written by type.
 //!
-//! Reading functions take a [`Replica`](crate::Replica) and pass over what is malformed: a device may have written
+//! Reading functions take a [`Replica`] and pass over what is malformed: a device may have written
 //! anything. Writing functions take a [`Pen`], so that several make one update, and leave the document
 //! untouched where they answer an error.
 

@@ -28,12 +28,16 @@ struct Bench {
     profile: DocumentName,
     connections: u64,
     told: Arc<Mutex<Vec<Result<(), ClientError>>>>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Bench {
     fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::on(tempfile::tempdir().expect("a folder"))
+    }
+
+    /// Opens what is in a folder.
+    fn on(folder: TempDir) -> Self {
         let path = folder.path().display().to_string();
         let mut config =
             Config::new("http://localhost".to_owned(), "ada".to_owned(), "phone".to_owned(), path);
@@ -43,7 +47,7 @@ impl Bench {
         let keeper = Keeper::open(Arc::new(config), boards.clone()).expect("opens");
         let (_, orders) = mpsc::channel(1);
         let told = Arc::default();
-        Self { keeper, boards, orders, profile, connections: 0, told, _folder: folder }
+        Self { keeper, boards, orders, profile, connections: 0, told, folder }
     }
 
     /// Connects: what is said at once is passed over.
@@ -337,4 +341,25 @@ fn a_token_is_asked_for_once_whoever_wants_it() {
     bench.keeper.settle();
     assert!(matches!(bench.status(), Status::Refused { .. }));
     assert_eq!(bench.kinds(), Vec::<&str>::new());
+}
+
+#[test]
+fn an_earlier_session_is_folded_into_the_one_that_writes() {
+    let mut bench = Bench::new();
+    bench.set("a");
+    bench.set("b");
+    bench.keeper.settle();
+    let Bench { keeper, folder, .. } = bench;
+    let earlier = keeper.writer().clone();
+    drop(keeper);
+    let mut bench = Bench::on(folder);
+    assert_eq!(bench.unsaved(), 2, "what an earlier session made is counted");
+    bench.set("b");
+    bench.keeper.settle();
+    let own = bench.keeper.writer().clone();
+    assert_ne!(own, earlier);
+    let copy = bench.keeper.copies.get_mut(&bench.profile).expect("is open");
+    let seen = preferences::read(&mut copy.replica, 0).expect("reads");
+    assert!(seen.len() == 2 && seen.iter().all(|preference| preference.writer == own.as_str()), "{seen:?}");
+    assert!(seen.iter().all(|preference| preference.conflicts.is_empty()));
 }
