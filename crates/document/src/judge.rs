@@ -20,8 +20,9 @@ use self::messages::Messages;
 use crate::{
     Broken, Pen, Replica,
     hlc::Clock,
+    ids::ConversationId,
     json,
-    schema::Kind,
+    schema::{Kind, drafts},
     watch::{Author, Changes},
 };
 
@@ -48,6 +49,9 @@ pub struct Judgement {
     pub heals: Vec<Heal>,
     /// Messages that were kept but cannot be accepted as they are.
     pub malformed: Vec<Malformed>,
+    /// Drafts that were written: for which conversation, and the request that their message will carry. Where that is
+    /// saved already, they are done.
+    pub drafts: Vec<(ConversationId, String)>,
 }
 
 /// A message that was accepted.
@@ -151,6 +155,7 @@ impl Ledger {
             if matches!(self.kind, Kind::Conversation(_)) {
                 conversation::judge(&mut bench, &mut self.messages);
             }
+            bench.list_drafts();
             bench.judgement
         })?;
         // What was just written needs no judgement.
@@ -178,6 +183,15 @@ impl Bench<'_, '_, '_> {
             changed.map(|((_, key), change)| (key.clone(), change.committed.clone())).collect();
         offences.sort_by(|a, b| a.0.cmp(&b.0));
         offences
+    }
+
+    /// Lists the drafts that were written.
+    fn list_drafts(&mut self) {
+        let keys = self.changes.keys.keys().filter(|(root, _)| *root == drafts::ROOT);
+        let written = keys.filter_map(|(_, key)| drafts::request_of(key, &self.pen.get(drafts::ROOT, key)?));
+        self.judgement.drafts = written.collect();
+        self.judgement.drafts.sort_unstable();
+        self.judgement.drafts.dedup();
     }
 
     /// Sets a key again to what was committed, unless that is what stands there.

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     config::Limits, document::Document, edits::SubmitError, metrics::Metrics, outbound::Outbound, pool::Pool,
+    sent::Sent,
 };
 
 /// The journal that tags its entries with the document they belong to.
@@ -41,6 +42,8 @@ pub struct Engine {
     pub pool: Pool,
     /// Server edits that may wait for one document.
     pub edits_per_document: usize,
+    /// Drafts whose message may be saved.
+    pub(crate) sent: Sent,
     /// Why the store takes nothing more, once it does not.
     pub(crate) failure: OnceLock<String>,
 }
@@ -66,6 +69,7 @@ impl Engine {
             pool: Pool::new(runtime.clone(), limits.pool_threads),
             runtime,
             edits_per_document: limits.http_edits_per_document,
+            sent: Sent::default(),
             failure: OnceLock::new(),
         })
     }

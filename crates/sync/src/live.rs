@@ -61,8 +61,10 @@ impl Live {
         let Some(ledger) = &mut self.ledger else { return Ok(None) };
         let judgement = ledger.judge(&mut self.replica, &mut self.clock, now_ms)?;
         // A message that came back with its place is accepted and leaves nothing to write.
-        let says =
-            judgement.update.is_some() || !judgement.accepted.is_empty() || !judgement.malformed.is_empty();
+        let says = judgement.update.is_some()
+            || !judgement.accepted.is_empty()
+            || !judgement.malformed.is_empty()
+            || !judgement.drafts.is_empty();
         Ok(says.then(|| Box::new(judgement)))
     }
 
