@@ -72,6 +72,14 @@ fn sync_never_sees_the_store() {
 }
 
 #[test]
+fn a_device_knows_nothing_of_the_servers_side() {
+    let needs = &dependencies()["syncline-client"];
+    let ours: Vec<&str> =
+        needs.iter().map(String::as_str).filter(|need| need.starts_with("syncline-")).collect();
+    assert_eq!(ours, ["syncline-document", "syncline-protocol"]);
+}
+
+#[test]
 fn crates_without_io_have_none() {
     let all = dependencies();
     for package in WITHOUT_IO {

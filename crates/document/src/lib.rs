@@ -12,7 +12,8 @@
 //! server says to what devices wrote: it accepts messages and heals contradictions.
 //!
 //! Below these: [`register`] and [`hlc`] decide between concurrent writers, `order` is the tree of accepted messages,
-//! `tree` how it is shown, `watch` tells the judge what changed, at the cost of what changed.
+//! `tree` how it is shown, `watch` tells the judge what changed, at the cost of what changed. [`carry`] takes a device's
+//! own edits out of a copy that the server refuses.
 //!
 //! Invariants:
 //! 1. A [`Replica`] holds no gap: what is not integrable is handed back as [`Absorbed::Gap`], never applied.
@@ -25,6 +26,7 @@
 //! 6. What is judged and what the judge wrote are committed together: so what is stored is healed, and a [`Ledger`] can
 //!    be made from it.
 
+pub mod carry;
 pub mod content;
 pub mod fold;
 pub mod hlc;

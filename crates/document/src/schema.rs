@@ -1,6 +1,6 @@
 //! What stands where in the documents that have a meaning, read and written by type.
 //!
-//! Reading functions take a [`Replica`](crate::Replica) and pass over what is malformed: a device may have written
+//! Reading functions take a [`Replica`] and pass over what is malformed: a device may have written
 //! anything. Writing functions take a [`Pen`], so that several make one update, and leave the document
 //! untouched where they answer an error.
 
@@ -20,8 +20,9 @@ use yrs::Transact as _;
 
 pub use self::kind::Kind;
 use crate::{
-    Broken, Replica,
+    Broken, Pen, Replica,
     hlc::Hlc,
+    ids::Writer,
     register::{self, Field},
 };
 
@@ -50,6 +51,17 @@ pub enum Unfit {
     Form,
 }
 
+/// Folds the registers of writers that are gone into another writer's, with their original times: what a device does with
+/// its own earlier sessions. Returns how many went.
+pub fn fold_writers(
+    pen: &mut Pen<'_, '_>,
+    kind: &Kind,
+    into: &Writer,
+    is_gone: impl Fn(&Writer) -> bool,
+) -> usize {
+    let roots = kind.registers().iter();
+    roots.map(|(root, ranking)| register::fold(pen, root, *ranking, into, &is_gone)).sum()
+}
 /// Returns the newest time of any register of a document, those from the future left out: what the server writes next has
 /// to be later.
 ///

@@ -2,8 +2,8 @@
 //!
 //! This crate must never know a socket, a store, a clock, or yrs. It is pure: the same bytes give the same answer.
 //!
-//! Where to start: [`frame`] for what is on the wire, [`known`] for what may reach the document engine. [`update`] is
-//! the structure of an update, [`limits`] every number that may be configured.
+//! Where to start: [`frame`] for what is on the wire ([`reply`] reads it as a device does), [`known`] for what may reach
+//! the document engine. [`update`] is the structure of an update, [`limits`] every number that may be configured.
 //!
 //! Invariants
 //! 1. No input panics, recurses deeper than [`limits::Limits::any_depth`], or makes us allocate by a length it claims.
@@ -18,5 +18,6 @@ pub mod known;
 pub mod lib0;
 pub mod limits;
 pub mod names;
+pub mod reply;
 pub mod state_vector;
 pub mod update;

@@ -5,8 +5,9 @@ mod support;
 
 use serde_json::Value;
 use support::{hex, unhex};
-use syncline_protocol::frame::{
-    FrameError, HocuspocusFrame, Message, Reply, decode_hocuspocus, decode_plain, encode,
+use syncline_protocol::{
+    frame::{Address, FrameError, HocuspocusFrame, Message, Reply, decode_hocuspocus, decode_plain, encode},
+    reply,
 };
 
 fn vectors() -> Value {
@@ -64,23 +65,32 @@ fn what_clients_send_is_understood() {
 fn what_the_server_sends_is_exact() {
     let vectors = vectors();
     for case in cases(&vectors, "server") {
-        let reply = &case["reply"];
-        let payload = reply["payload"].as_str().map(unhex).unwrap_or_default();
-        let reply = match text(reply, "type") {
+        let said = &case["reply"];
+        let payload = said["payload"].as_str().map(unhex).unwrap_or_default();
+        let reply = match text(said, "type") {
             "SyncStep1" => Reply::SyncStep1(&payload),
             "SyncStep2" => Reply::SyncStep2(&payload),
             "Update" => Reply::Update(&payload),
             "Awareness" => Reply::Awareness(&payload),
-            "Denied" => Reply::Denied(text(reply, "reason")),
+            "Denied" => Reply::Denied(text(said, "reason")),
             "AskToken" => Reply::AskToken,
-            "Authenticated" => Reply::Authenticated { read_only: reply["readOnly"].as_bool().unwrap() },
-            "Status" => Reply::Status { saved: reply["saved"].as_bool().unwrap() },
-            "Version" => Reply::Version(reply["version"].as_u64().unwrap()),
-            "Json" => Reply::Json(text(reply, "text")),
+            "Authenticated" => Reply::Authenticated { read_only: said["readOnly"].as_bool().unwrap() },
+            "Status" => Reply::Status { saved: said["saved"].as_bool().unwrap() },
+            "Version" => Reply::Version(said["version"].as_u64().unwrap()),
+            "Json" => Reply::Json(text(said, "text")),
             "Ping" => Reply::Ping,
             other => panic!("{other}"),
         };
         assert_eq!(hex(&encode(case["address"].as_str(), &reply)), text(case, "hex"), "{case}");
+        if case["address"].is_string() || reply == Reply::Ping {
+            let frame = unhex(text(case, "hex"));
+            let read = reply::decode_hocuspocus(&frame);
+            let expected = match reply {
+                Reply::Ping => reply::ServerFrame::Ping,
+                reply => reply::ServerFrame::Addressed(Address::parse(text(case, "address")), reply),
+            };
+            assert_eq!(read, Ok(expected), "{case}");
+        }
     }
 }
 

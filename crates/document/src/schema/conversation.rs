@@ -15,7 +15,7 @@ use crate::{
     hlc::Hlc,
     ids::{ConversationId, Writer},
     json,
-    order::{ACCEPTED, SELECTED, TOP},
+    order::{ACCEPTED, Acceptance, SELECTED, TOP},
     pen::plain,
     register::{self, Ranking, Stamp},
     tree::{self, FACTS, FEEDBACK, HIDDEN, MESSAGES, STATE},
@@ -152,6 +152,22 @@ pub fn create(
 /// [`Broken`] where yrs fails; the replica must then be dropped.
 pub fn messages(replica: &mut Replica, branch: Branch) -> Result<Vec<Message>, Broken> {
     replica.read(|doc| tree::list(&doc.transact(), branch))
+}
+
+/// Returns the number of the newest accepted message; 0 where none is.
+///
+/// # Errors
+/// [`Broken`] where yrs fails; the replica must then be dropped.
+pub fn last_seq(replica: &mut Replica) -> Result<u64, Broken> {
+    replica.read(|doc| {
+        let txn = doc.transact();
+        let Some(map) = txn.get_map(ACCEPTED) else { return 0 };
+        let numbers = map.iter(&txn).filter_map(|(_, out)| match Acceptance::parse(&plain(Some(out))?)? {
+            Acceptance::Placed { seq, .. } => Some(seq),
+            Acceptance::Same(_) => None,
+        });
+        numbers.max().unwrap_or(0)
+    })
 }
 
 /// Reads one message; one that repeats another gives that one.
