@@ -10,6 +10,7 @@
 mod conversation;
 mod messages;
 mod registers;
+mod tips;
 
 use bytes::Bytes;
 use serde::Serialize;

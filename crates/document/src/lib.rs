@@ -39,6 +39,7 @@ mod replica;
 pub mod schema;
 mod tree;
 mod watch;
+mod winners;
 
 pub use judge::{Accepted, Heal, Judgement, Ledger, Malformed, Rule};
 pub use pen::Pen;

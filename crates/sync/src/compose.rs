@@ -9,7 +9,7 @@ use syncline_document::{
 
 use crate::{
     Edit, Effect, Ending, PeerId, Session, Verdict,
-    body::{Body, Took},
+    body::{Body, Took, Work},
     session::{Culprit, HeldEdit},
     tasks::{Compose, Look, Reading, Source, Take, Task},
 };
@@ -68,16 +68,25 @@ impl Session {
             return Err(Task::Look(look));
         }
         let Some(mut live) = self.live() else { return Ok(()) };
+        if self.size > self.settings.heavy_document_bytes {
+            // A read may go through all of it.
+            self.work(Some(live), Work::Look(look), None, now_ms, fx);
+            return Ok(());
+        }
         let deliver = (look.0)(Ok(&mut live.replica));
         if !live.replica.is_broken() {
             self.body = Body::Live(live);
         }
-        // What the server wrote is shown to nobody before it is durable.
-        match self.edits.back() {
-            Some(held) => self.looks.push_back((held.sequence, Reading(deliver))),
-            None => deliver(),
-        }
+        self.hand_over(Reading(deliver));
         Ok(())
+    }
+
+    /// Hands the outcome of a read over. What the server wrote is shown to nobody before it is durable.
+    pub(crate) fn hand_over(&mut self, reading: Reading) {
+        match self.edits.back() {
+            Some(held) => self.looks.push_back((held.sequence, reading)),
+            None => (reading.0)(),
+        }
     }
 
     /// Refuses a server edit, and says why.

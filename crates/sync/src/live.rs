@@ -56,6 +56,11 @@ impl Live {
         Ok(Self { replica, ledger, kind: kind.clone(), clock: Clock::new(), wound: false })
     }
 
+    /// Says whether its kind has rules.
+    pub(crate) fn is_judged(&self) -> bool {
+        self.ledger.is_some()
+    }
+
     /// Judges what was just applied. `None` where nothing follows from it.
     pub(crate) fn judge(&mut self, now_ms: u64) -> Result<Option<Box<Judgement>>, Broken> {
         let Some(ledger) = &mut self.ledger else { return Ok(None) };

@@ -32,7 +32,11 @@ impl Session {
                     self.not_saved(id, take, fx);
                 }
             }
-            Outcome::Built | Outcome::NotBuilt(_) | Outcome::Diff(_) | Outcome::Checkpoint(_) => {}
+            Outcome::Built
+            | Outcome::NotBuilt(_)
+            | Outcome::Diff(_)
+            | Outcome::Looked(_)
+            | Outcome::Checkpoint(_) => {}
         }
     }
 
