@@ -19,6 +19,7 @@ use syncline_document::record::{Origin, Sequence};
 use syncline_protocol::{frame::Message, names::DocumentName};
 use syncline_store::{Row, StoreError};
 use syncline_sync::{Edit, Effect, Join, Looking, PeerId, Session, Verdict, Writing};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     clock::now_ms,
@@ -53,6 +54,8 @@ pub struct Document {
     glance: AtomicU8,
     /// The newest sequence that a commit report named, until the session is told.
     durable: AtomicU64,
+    /// Places for reads over HTTP.
+    reads: Arc<Semaphore>,
     me: Weak<Document>,
 }
 
@@ -75,9 +78,11 @@ impl Document {
     pub(crate) fn new(name: DocumentName, engine: Arc<Engine>) -> Arc<Self> {
         let server_client = engine.journal.store().identity().server_client(&name);
         let session = Session::new(name.clone(), server_client, engine.settings.clone(), now_ms());
+        let reads = Arc::new(Semaphore::new(engine.reads_per_document));
         Arc::new_cyclic(|me| Self {
             name,
             engine,
+            reads,
             inner: Mutex::new(Inner {
                 session,
                 links: Vec::new(),
@@ -165,17 +170,34 @@ impl Document {
         })
     }
 
-    /// Has the document read. `false` where this handle was taken out of the registry; `looking` is then left there.
-    pub(crate) fn look(&self, looking: &mut Option<Looking>) -> bool {
+    /// Has the document read. `None` where this handle was taken out of the registry; `looking` is then left there.
+    pub(crate) fn look(&self, looking: &mut Option<Looking>) -> Option<Result<(), SubmitError>> {
+        let place = match self.reading() {
+            Ok(place) => place,
+            Err(error) => return Some(Err(error)),
+        };
         let mut inner = self.inner.lock();
-        if !inner.retired {
-            self.carry_out(&mut inner, |session, now, fx| {
-                if let Some(looking) = looking.take() {
-                    session.look(looking, now, fx);
-                }
-            });
+        if inner.retired {
+            return None;
         }
-        !inner.retired
+        self.carry_out(&mut inner, |session, now, fx| {
+            if let Some(looking) = looking.take() {
+                let placed: Looking = Box::new(move |replica| {
+                    let deliver = looking(replica);
+                    Box::new(move || {
+                        deliver();
+                        drop(place);
+                    })
+                });
+                session.look(placed, now, fx);
+            }
+        });
+        Some(Ok(()))
+    }
+
+    /// Takes a place for a read: it is given back when the permit is dropped.
+    pub(crate) fn reading(&self) -> Result<OwnedSemaphorePermit, SubmitError> {
+        self.reads.clone().try_acquire_owned().map_err(|_| SubmitError::Crowded)
     }
 
     fn begin(

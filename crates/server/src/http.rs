@@ -18,7 +18,9 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
+use syncline_protocol::names::DocumentName;
 use syncline_store::Store;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     api,
@@ -127,6 +129,14 @@ fn store(app: &App) -> Result<Arc<dyn Store>, Refusal> {
         Some(engine) => Ok(engine.store.clone()),
         None => Err(Refusal::not_ready("the store is being opened".to_owned())),
     }
+}
+
+/// Takes a place among the reads of a document.
+fn reading(app: &App, name: &DocumentName) -> Result<OwnedSemaphorePermit, Refusal> {
+    let Some(engine) = app.engine() else {
+        return Err(Refusal::not_ready("the store is being opened".to_owned()));
+    };
+    Ok(engine.registry.reading(name)?)
 }
 
 /// Runs what reads the disk or builds documents where it holds up nobody, and where the stacks are deep.

@@ -15,7 +15,7 @@ use syncline_document::{Broken, Replica, record::Origin};
 use syncline_protocol::names::DocumentName;
 use syncline_store::writer::Writer;
 use syncline_sync::{Draft, Join, Looking, PeerId, Settings, Writing};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::{
     config::Limits, document::Document, edits::SubmitError, metrics::Metrics, outbound::Outbound, pool::Pool,
@@ -41,6 +41,8 @@ pub struct Engine {
     pub pool: Pool,
     /// Server edits that may wait for one document.
     pub edits_per_document: usize,
+    /// Reads that may wait for one document.
+    pub reads_per_document: usize,
     /// Why the store takes nothing more, once it does not.
     pub(crate) failure: OnceLock<String>,
 }
@@ -66,6 +68,7 @@ impl Engine {
             pool: Pool::new(runtime.clone(), limits.pool_threads),
             runtime,
             edits_per_document: limits.http_edits_per_document,
+            reads_per_document: limits.http_reads_per_document,
             failure: OnceLock::new(),
         })
     }
@@ -184,8 +187,21 @@ impl Registry {
             };
             Box::new(move || drop(given.send(outcome)))
         }));
-        while !self.document(name).look(&mut looking) {}
+        loop {
+            if let Some(begun) = self.document(name).look(&mut looking) {
+                begun?;
+                break;
+            }
+        }
         give.await.map_err(|_| SubmitError::Gone)?
+    }
+
+    /// Takes a place among the reads of a document, for one that goes by the store.
+    ///
+    /// # Errors
+    /// [`SubmitError::Crowded`]: try again.
+    pub fn reading(&self, name: &DocumentName) -> Result<OwnedSemaphorePermit, SubmitError> {
+        self.document(name).reading()
     }
 
     /// Tells every document, and those that are opened later, that the store takes nothing more.

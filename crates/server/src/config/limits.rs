@@ -148,6 +148,8 @@ pub struct Limits {
     pub http_ms: u64,
     /// Updates over HTTP that wait for one document. Beyond them: 503, try again.
     pub http_edits_per_document: usize,
+    /// Reads over HTTP that wait for one document. Beyond them: 503, try again.
+    pub http_reads_per_document: usize,
     /// What shutting down may take before the process ends with exit code 1.
     pub shutdown_ms: u64,
 }
@@ -217,6 +219,7 @@ impl Default for Limits {
             http_json_bytes: 64 << 10,
             http_ms: 30_000,
             http_edits_per_document: 64,
+            http_reads_per_document: 64,
             shutdown_ms: 9_000,
         }
     }

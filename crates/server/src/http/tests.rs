@@ -138,3 +138,25 @@ async fn updates_wait_for_room_in_the_journal_and_then_are_asked_to_come_back() 
     assert_eq!(post(&app, letter(20)).await.0, StatusCode::OK);
     early.join_all().await;
 }
+
+#[tokio::test]
+async fn reads_that_wait_for_one_document_are_bounded() {
+    let (app, _folder) = closed(30_000);
+    open(&app, WriterOptions::default(), || {});
+    assert_eq!(post(&app, letter(1)).await.0, StatusCode::OK);
+    let registry = &app.engine().expect("open").registry;
+    let name = DocumentName::parse("doc").expect("a name");
+    let most = app.config.limits.http_reads_per_document;
+    let places: Vec<_> = (0..most).map(|_| registry.reading(&name).expect("a place")).collect();
+    let (refused, response) = send(&app, Request::get("/d/doc/as-update"), Vec::new()).await;
+    assert_eq!(refused, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(response.headers().contains_key(header::RETRY_AFTER));
+    let looked = registry.look(&name, |_| ()).await;
+    assert_eq!(looked, Err(crate::edits::SubmitError::Crowded));
+    assert_eq!(status(&app, "/d/other/as-update").await, StatusCode::OK, "of others there are places");
+    drop(places);
+    assert_eq!(status(&app, "/d/doc/as-update").await, StatusCode::OK);
+    for _ in 0..=most {
+        registry.look(&name, |_| ()).await.expect("each gives its place back");
+    }
+}
