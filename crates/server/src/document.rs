@@ -9,12 +9,12 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Weak,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
 };
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use syncline_document::record::{Origin, Sequence};
 use syncline_protocol::{frame::Message, names::DocumentName};
 use syncline_store::{Row, StoreError};
@@ -54,6 +54,8 @@ pub struct Document {
     glance: AtomicU8,
     /// The newest sequence that a commit report named, until the session is told.
     durable: AtomicU64,
+    /// Somebody is on the way to tell it, once the lock is free.
+    telling: AtomicBool,
     /// Places for reads over HTTP.
     reads: Arc<Semaphore>,
     me: Weak<Document>,
@@ -94,6 +96,7 @@ impl Document {
             next_tick_ms: AtomicU64::new(NEVER),
             glance: AtomicU8::new(LOOK),
             durable: AtomicU64::new(0),
+            telling: AtomicBool::new(false),
             me: me.clone(),
         })
     }
@@ -357,14 +360,32 @@ impl Document {
 
     /// Takes note of a durable sequence; [`Document::tell_durable`] passes the newest on, once.
     pub fn note_durable(&self, sequence: Sequence) {
-        self.durable.fetch_max(sequence, Ordering::Relaxed);
+        self.durable.fetch_max(sequence, Ordering::SeqCst);
     }
 
-    /// Tells the session what [`Document::note_durable`] noted since the last time.
+    /// Tells the session what [`Document::note_durable`] noted since the last time. Does not wait: where somebody is in
+    /// the document it is told once they leave, so that a document at work holds up nobody else's acks.
     pub fn tell_durable(&self) {
-        let sequence = self.durable.swap(0, Ordering::Relaxed);
+        if let Some(inner) = self.inner.try_lock() {
+            return self.tell(inner);
+        }
+        let Some(me) = self.me.upgrade() else { return };
+        if !self.telling.swap(true, Ordering::SeqCst) {
+            self.engine.tells.spawn_blocking_on(
+                move || {
+                    // Before it looks what to tell: what is noted from now on may be left to this.
+                    me.telling.store(false, Ordering::SeqCst);
+                    me.tell(me.inner.lock());
+                },
+                &self.engine.runtime,
+            );
+        }
+    }
+
+    fn tell(&self, mut inner: MutexGuard<'_, Inner>) {
+        let sequence = self.durable.swap(0, Ordering::SeqCst);
         if sequence > 0 {
-            self.enter(|session, now, fx| session.durable(sequence, now, fx));
+            self.carry_out(&mut inner, |session, now, fx| session.durable(sequence, now, fx));
         }
     }
 
@@ -375,19 +396,19 @@ impl Document {
         Glance { open: glance & OPEN != 0, due }
     }
 
-    /// Ticks the session if that is due, and says how it stands. One that nobody needs is retired.
+    /// Ticks the session if that is due, and says how it stands. One that nobody needs is retired. Where somebody is in
+    /// the document it is left for the next time.
     pub(crate) fn tick(&self, now: u64) -> Standing {
         let mut evicted = false;
+        let Some(mut inner) = self.inner.try_lock() else { return Standing::default() };
         if self.next_tick_ms.load(Ordering::Relaxed) <= now {
-            evicted = self
-                .enter(|session, now, fx| {
-                    let was_open = session.is_open();
-                    session.tick(now, fx);
-                    was_open && !session.is_open()
-                })
-                .unwrap_or(false);
+            let ticked = self.carry_out(&mut inner, |session, now, fx| {
+                let was_open = session.is_open();
+                session.tick(now, fx);
+                was_open && !session.is_open()
+            });
+            evicted = ticked.unwrap_or(false);
         }
-        let mut inner = self.inner.lock();
         inner.retired |= inner.session.is_idle() && inner.edits.is_empty();
         Standing {
             evicted,
@@ -406,7 +427,7 @@ pub(crate) struct Glance {
 }
 
 /// How a document stands after a tick.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Standing {
     /// It left memory just now.
     pub(crate) evicted: bool,

@@ -16,6 +16,7 @@ use syncline_protocol::names::DocumentName;
 use syncline_store::writer::Writer;
 use syncline_sync::{Draft, Join, Looking, PeerId, Settings, Writing};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio_util::task::TaskTracker;
 
 use crate::{
     config::Limits, document::Document, edits::SubmitError, metrics::Metrics, outbound::Outbound, pool::Pool,
@@ -43,6 +44,8 @@ pub struct Engine {
     pub edits_per_document: usize,
     /// Reads that may wait for one document.
     pub reads_per_document: usize,
+    /// Documents that are to be told what became durable once somebody leaves them.
+    pub tells: TaskTracker,
     /// Why the store takes nothing more, once it does not.
     pub(crate) failure: OnceLock<String>,
 }
@@ -69,6 +72,7 @@ impl Engine {
             runtime,
             edits_per_document: limits.http_edits_per_document,
             reads_per_document: limits.http_reads_per_document,
+            tells: TaskTracker::new(),
             failure: OnceLock::new(),
         })
     }
