@@ -11,12 +11,13 @@ use syncline_protocol::{
     frame::{Address, Dialect, HocuspocusFrame, Message, Reply, decode_hocuspocus, decode_plain, encode},
     names::DocumentName,
 };
-use syncline_sync::{Access, Join, PeerId};
+use syncline_sync::{Access, Join, PeerId, Step1s};
 use tokio::time::Instant;
 
 use crate::{
     app::{App, HeldPlace, Open},
     auth::{Denied, Principal},
+    clock::now_ms,
     connection::keep_alive_frame,
     document::Document,
     metrics::Speaks,
@@ -82,6 +83,9 @@ pub(crate) struct Attachments {
     addresses: HashMap<Box<str>, Attachment>,
     /// SyncStep1 received.
     steps1: u64,
+    /// What is left of them for each document, whatever its addresses and however often they are given up; none while it
+    /// is whole.
+    step1s: HashMap<Box<str>, Step1s>,
     /// What came without a token that opens anything, all addresses together.
     allowance: Allowance,
     /// A Hocuspocus socket that has nothing but denials takes the place of a refused one.
@@ -105,6 +109,7 @@ impl Attachments {
             refused: None,
             addresses: HashMap::new(),
             steps1: 0,
+            step1s: HashMap::new(),
             allowance: Allowance::default(),
             place: None,
         }
@@ -176,6 +181,11 @@ impl Attachments {
                 self.leave(attachment);
             }
             return Ok(());
+        }
+        if let Message::SyncStep1(_) = message
+            && let Some(Attachment::Joined(_)) = self.addresses.get(address.raw)
+        {
+            self.spend_step1(address.document)?;
         }
         match self.addresses.get_mut(address.raw) {
             Some(Attachment::Joined(joined)) => {
@@ -308,6 +318,30 @@ impl Attachments {
             Attachment::Waiting { frames, .. } => self.allowance.give_back(&frames),
             Attachment::Denied => {}
         }
+    }
+
+    /// Takes one SyncStep1 from what is left of them for a document. The session counts for each attachment; a client
+    /// that gives one up and makes another goes on with what was left here.
+    fn spend_step1(&mut self, document: &str) -> Result<(), Closing> {
+        let (settings, now) = (&self.open.registry.engine().settings, now_ms());
+        if let Some(step1s) = self.step1s.get_mut(document) {
+            if step1s.take(settings, now) {
+                return Ok(());
+            }
+            return Err(Closing::TryLater("too many SyncStep1: sync once per connection".to_owned()));
+        }
+        let limit = self.app.config.limits.documents_per_connection;
+        if self.step1s.len() >= limit {
+            self.step1s.retain(|_, step1s| !step1s.is_full(settings, now));
+        }
+        if self.step1s.len() >= limit {
+            let reason = "too many documents opened and closed at once: keep them open";
+            return Err(Closing::TryLater(reason.to_owned()));
+        }
+        let mut step1s = Step1s::full(settings, now);
+        step1s.take(settings, now);
+        self.step1s.insert(document.into(), step1s);
+        Ok(())
     }
 
     fn join(

@@ -9,7 +9,7 @@ use syncline_protocol::{
     state_vector::StateVector,
 };
 
-use crate::{Settings, acks::Acks, too_big::Offer};
+use crate::{Settings, acks::Acks, step1s::Step1s, too_big::Offer};
 
 /// What a peer may do with the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,8 +114,8 @@ pub(crate) struct Peer {
     pub(crate) offer: Option<Offer>,
     /// Updates of it that had to be healed.
     pub(crate) healed: u32,
-    step1_left: u32,
-    step1_at_ms: u64,
+    /// SyncStep1 that it may still send.
+    pub(crate) step1s: Step1s,
 }
 
 impl Peer {
@@ -141,8 +141,7 @@ impl Peer {
             shown: None,
             offer: None,
             healed: 0,
-            step1_left: settings.step1_burst,
-            step1_at_ms: now_ms,
+            step1s: Step1s::full(settings, now_ms),
         }
     }
 
@@ -164,20 +163,6 @@ impl Peer {
     /// The time at which it is to be sent away.
     pub(crate) fn leaves_at_ms(&self) -> Option<u64> {
         self.leave_at_ms.filter(|_| !self.ended)
-    }
-
-    /// Takes one SyncStep1 from the peer's allowance.
-    pub(crate) fn may_step1(&mut self, settings: &Settings, now_ms: u64) -> bool {
-        let every = settings.step1_every_ms.max(1);
-        let earned = now_ms.saturating_sub(self.step1_at_ms) / every;
-        self.step1_at_ms += earned * every;
-        let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-        self.step1_left = self.step1_left.saturating_add(earned).min(settings.step1_burst);
-        if self.step1_left == 0 {
-            return false;
-        }
-        self.step1_left -= 1;
-        true
     }
 
     /// Parks an update that has a gap.

@@ -242,7 +242,7 @@ impl Session {
                 if let Err(error) = state_vector::parse(bytes, &settings.limits) {
                     return self.end(id, Ending::Malformed(error.to_string()), fx);
                 }
-                if !peer.may_step1(&settings, now_ms) {
+                if !peer.step1s.take(&settings, now_ms) {
                     let ending = Ending::TryLater("too many SyncStep1: sync once per connection".to_owned());
                     return self.end(id, ending, fx);
                 }

@@ -75,7 +75,7 @@ pub struct Limits {
     pub side_every_ms: u64,
     /// A hidden client gets at most one frame in this time.
     pub hidden_every_ms: u64,
-    /// SyncStep1 that a client may send at once,
+    /// SyncStep1 that a connection may send at once for one document, however often it leaves and joins it,
     pub step1_burst: u32,
     /// and one more after each such time.
     pub step1_every_ms: u64,
