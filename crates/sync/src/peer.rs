@@ -9,7 +9,7 @@ use syncline_protocol::{
     state_vector::StateVector,
 };
 
-use crate::{Settings, acks::Acks, step1s::Step1s, too_big::Offer};
+use crate::{Settings, acks::Acks, budget::Share, step1s::Step1s, too_big::Offer};
 
 /// What a peer may do with the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +85,8 @@ pub(crate) struct Peer {
     pub(crate) told_read_only: bool,
     /// Updates with a gap, oldest first; each has an entry without a ticket in `acks`.
     pub(crate) parked: VecDeque<Bytes>,
-    pub(crate) parked_bytes: usize,
+    /// What that takes.
+    pub(crate) parked_share: Share,
     /// y-sweet: the largest durable version of this connection.
     pub(crate) version: Option<u64>,
     /// The awareness id that it holds.
@@ -124,12 +125,12 @@ impl Peer {
             generation,
             status_due: join.wants_status,
             join,
-            acks: Acks::default(),
+            acks: Acks::of(&settings.waiting_pool),
             synced: false,
             refused: None,
             told_read_only: false,
             parked: VecDeque::new(),
-            parked_bytes: 0,
+            parked_share: Share::of(&settings.waiting_pool),
             version: None,
             awareness: None,
             introduced: false,
@@ -167,14 +168,14 @@ impl Peer {
 
     /// Parks an update that has a gap.
     pub(crate) fn park(&mut self, update: &Bytes) {
-        self.parked_bytes += charge(update);
+        self.parked_share.add(charge(update));
         // A copy: the frame it came in may hold a share of the memory for large messages.
         self.parked.push_back(Bytes::copy_from_slice(update));
     }
 
     /// Takes everything that is parked.
     pub(crate) fn unpark_all(&mut self) -> VecDeque<Bytes> {
-        self.parked_bytes = 0;
+        self.parked_share.set(0);
         std::mem::take(&mut self.parked)
     }
 }

@@ -23,6 +23,7 @@ use crate::{
     Access, Edit, Effect, Ending, Join, PeerId, Settings,
     answer::Deferred,
     body::{Body, Done, Outcome},
+    budget::Share,
     devices::Devices,
     live::{Looking, Writing},
     peer::Peer,
@@ -79,7 +80,8 @@ pub struct Session {
     /// The newest sequence that deleted something; before the document is loaded, none is known.
     pub(crate) last_delete: Sequence,
     pub(crate) waiting: VecDeque<Task>,
-    pub(crate) waiting_bytes: usize,
+    /// What that takes.
+    pub(crate) waiting_share: Share,
     pub(crate) pending: Vec<Entry>,
     /// Something was applied since the pending entries were last tried.
     pub(crate) pending_due: bool,
@@ -121,7 +123,6 @@ impl Session {
             kind: Kind::of(&name),
             name,
             server_client,
-            settings,
             body: Body::Cold,
             peers: Vec::new(),
             generation: 0,
@@ -132,7 +133,7 @@ impl Session {
             durable: 0,
             last_delete: 0,
             waiting: VecDeque::new(),
-            waiting_bytes: 0,
+            waiting_share: Share::of(&settings.waiting_pool),
             pending: Vec::new(),
             pending_due: false,
             edits: VecDeque::new(),
@@ -154,6 +155,7 @@ impl Session {
             busy_since_ms: None,
             status_at_ms: 0,
             side_at_ms: now_ms,
+            settings,
         }
     }
 
@@ -442,7 +444,7 @@ impl Session {
 
     /// Returns the bytes that wait for the document: its bound is [`Settings::waiting_bytes`].
     pub fn waiting_bytes(&self) -> usize {
-        self.waiting_bytes
+        self.waiting_share.bytes()
     }
 
     pub(crate) fn peer(&self, id: PeerId) -> Option<&Peer> {

@@ -1,7 +1,10 @@
 //! Every limit and every time of the server, with the contract's defaults. One flat table, `[limits]` in the file.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use syncline_store::{WriterOptions, sled_store::SledOptions, store::FoldBounds};
+use syncline_sync::Budget;
 
 use super::ConfigError;
 
@@ -47,6 +50,10 @@ pub struct Limits {
     pub pending_bytes: usize,
     /// Frames that wait while a document is loaded or busy.
     pub waiting_bytes: usize,
+    /// What all documents together hold of that, of edits that wait for others that are missing, and of edits that are
+    /// echoed once they are saved: bytes. Beyond it each connection holds only `large_message_bytes` of it, or is told to
+    /// try later (1013).
+    pub waiting_pool_bytes: usize,
     /// Updates above this many bytes go to the pool, so that they hold nobody up.
     pub heavy_bytes: usize,
     /// The same by the estimate of `work`.
@@ -172,6 +179,7 @@ impl Default for Limits {
             document_bytes: 64 << 20,
             pending_bytes: 4 << 20,
             waiting_bytes: 64 << 20,
+            waiting_pool_bytes: 512 << 20,
             heavy_bytes: 64 << 10,
             heavy_work: 10_000_000,
             heavy_document_bytes: 2 << 20,
@@ -257,6 +265,14 @@ impl Limits {
                 self.message_bytes, self.large_pool_bytes
             ));
         }
+        // A message waits in its frame, and is to be echoed in it.
+        if self.message_bytes > self.waiting_pool_bytes / 2 {
+            return invalid(format!(
+                "limits.message_bytes ({}) must be at most half of limits.waiting_pool_bytes ({}): a larger message \
+                 could never wait for its document",
+                self.message_bytes, self.waiting_pool_bytes
+            ));
+        }
         Ok(())
     }
 
@@ -267,6 +283,7 @@ impl Limits {
             document_bytes: self.document_bytes,
             pending_bytes: self.pending_bytes,
             waiting_bytes: self.waiting_bytes,
+            waiting_pool: Arc::new(Budget::new(self.waiting_pool_bytes, self.large_message_bytes)),
             heavy_bytes: self.heavy_bytes,
             heavy_work: self.heavy_work,
             heavy_document_bytes: self.heavy_document_bytes,
