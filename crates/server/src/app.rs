@@ -4,7 +4,6 @@ use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -18,6 +17,7 @@ use crate::{
     gate::Shares,
     metrics::Metrics,
     outbound::Room,
+    pace::Rate,
     registry::{Census, Registry},
 };
 
@@ -91,7 +91,7 @@ impl App {
                 )),
                 large: limits.large_message_bytes,
                 most: limits.message_bytes,
-                patience: Duration::from_millis(limits.send_ms),
+                rate: Rate::of(limits),
             }),
             room: Arc::new(Room::new(limits)),
             connections: Arc::new(Semaphore::new(limits.connections)),

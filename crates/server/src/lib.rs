@@ -34,6 +34,7 @@ mod listener;
 pub mod logging;
 pub mod metrics;
 pub mod outbound;
+mod pace;
 pub mod pool;
 pub mod registry;
 pub mod serve;

@@ -120,6 +120,9 @@ pub struct Limits {
     pub tls_handshake_ms: u64,
     /// A write that makes no progress for this long ends the connection.
     pub send_ms: u64,
+    /// A large message that comes, and frames that go out, move at least so many bytes a second once `send_ms` are over;
+    /// who is slower is closed, with 4408 or "resync": nobody holds a part of the memory that all share for ever.
+    pub least_bytes_per_s: u64,
     /// WebSocket pings, at least this far apart and at most half as much more. Two missed end the connection.
     pub ping_every_ms: u64,
     /// Clients that count only messages get one after this much silence.
@@ -211,6 +214,7 @@ impl Default for Limits {
             header_read_ms: 10_000,
             tls_handshake_ms: 10_000,
             send_ms: 30_000,
+            least_bytes_per_s: 16 << 10,
             ping_every_ms: 20_000,
             keep_alive_ms: 20_000,
             pool_threads: std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)),
