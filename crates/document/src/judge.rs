@@ -8,6 +8,7 @@
 //! out together with that: so what is stored is always healed, and a ledger can be made from it.
 
 mod conversation;
+mod devices;
 mod messages;
 mod registers;
 mod tips;
@@ -15,7 +16,7 @@ mod tips;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
-use yrs::Any;
+use yrs::{Any, Transact as _};
 
 use self::messages::Messages;
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
     json,
     schema::Kind,
     watch::{Author, Changes},
+    winners::Winners,
 };
 
 /// What the server remembers of an open document to judge what devices do to it.
@@ -31,6 +33,8 @@ use crate::{
 pub struct Ledger {
     kind: Kind,
     messages: Messages,
+    /// The registers that say which devices are signed out.
+    revoked: Winners,
 }
 
 /// What came of a judgement.
@@ -44,6 +48,17 @@ pub struct Judgement {
     pub heals: Vec<Heal>,
     /// Messages that were kept but cannot be accepted as they are.
     pub malformed: Vec<Malformed>,
+    /// Devices that were signed out for good or let in again, as they stand now.
+    pub devices: Vec<DeviceStanding>,
+}
+
+/// How a device stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceStanding {
+    /// Its id.
+    pub device: String,
+    /// It is signed out for good.
+    pub is_revoked: bool,
 }
 
 /// A message that was accepted.
@@ -105,6 +120,13 @@ pub struct Malformed {
     pub reason: &'static str,
 }
 
+impl Judgement {
+    /// Says whether nothing follows from what was judged.
+    pub fn is_empty(&self) -> bool {
+        self.update.is_none() && self.malformed.is_empty() && self.devices.is_empty()
+    }
+}
+
 impl Ledger {
     /// Makes the ledger of a document, from its committed state, and starts to watch it. Messages that are not accepted
     /// yet wait for the first [`Ledger::judge`].
@@ -116,10 +138,16 @@ impl Ledger {
             Kind::Conversation(_) => Messages::of(replica)?,
             _ => Messages::default(),
         };
+        let revoked = match kind {
+            Kind::Profile => {
+                replica.read(|doc| Winners::read(&doc.transact(), "devices", devices::is_revocation))?
+            }
+            _ => Winners::default(),
+        };
         if !kind.watched().is_empty() {
             replica.watch(kind.watched())?;
         }
-        Ok(Self { kind, messages })
+        Ok(Self { kind, messages, revoked })
     }
 
     /// Judges what was applied to the document since the last call, and writes what follows from it. Call it after
@@ -140,8 +168,10 @@ impl Ledger {
         let edited = replica.edit(|pen| {
             let mut bench = Bench { pen, changes: &changes, judgement: Judgement::default() };
             registers::judge(&mut bench, self.kind.registers(), clock, now_ms);
-            if matches!(self.kind, Kind::Conversation(_)) {
-                conversation::judge(&mut bench, &mut self.messages);
+            match self.kind {
+                Kind::Conversation(_) => conversation::judge(&mut bench, &mut self.messages),
+                Kind::Profile => devices::judge(&mut bench, &mut self.revoked),
+                _ => {}
             }
             bench.judgement
         })?;

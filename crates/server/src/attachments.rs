@@ -22,11 +22,12 @@ use crate::{
     document::Document,
     metrics::Speaks,
     outbound::{Closing, Outbound},
+    revoked::Listed,
 };
 
 use preauth::Allowance;
 pub(crate) use visitor::Visitor;
-use visitor::{Identity, expiry, rights};
+use visitor::{Identity, closing, expiry};
 
 /// A document's name, and the session that a client may add to it.
 const ADDRESS_BYTES: usize = 512 + 1 + 128;
@@ -52,6 +53,8 @@ struct Joined {
     expires: Option<Instant>,
     /// It was asked for a new token.
     asked: bool,
+    /// Lists the socket as one of its device's.
+    _listed: Option<Listed>,
     /// Another user or device took the address over: until then the client has to sync anew.
     sync_by: Option<Instant>,
     /// Its place among the SyncStep1 of the connection, which are answered in order; 0 before its first.
@@ -140,7 +143,7 @@ impl Attachments {
                 let reason = "this path names no document: connect to /sync/DOCUMENT";
                 return Err(Closing::Malformed(reason.to_owned()));
             };
-            match self.visitor.rights(&name) {
+            match self.visitor.rights(&self.app, &name) {
                 Ok((principal, access)) => {
                     let dialect = if self.visitor.ysweet { Dialect::Ysweet } else { Dialect::Plain };
                     self.plain = Some(self.join(&name, dialect, None, access, &principal));
@@ -226,7 +229,7 @@ impl Attachments {
     fn authenticate(&mut self, address: &Address<'_>, token: &str, bytes: usize) -> Result<(), Closing> {
         let principal = match token {
             "" => self.visitor.principal.clone(),
-            token => self.app.auth.principal(Some(token)),
+            token => self.app.principal(Some(token)),
         };
         let waiting = match self.addresses.get_mut(address.raw) {
             Some(Attachment::Waiting { frames, .. }) => std::mem::take(frames),
@@ -250,7 +253,10 @@ impl Attachments {
         answer: bool,
     ) -> Result<bool, Closing> {
         let rights = match DocumentName::parse(address.document) {
-            Ok(name) => rights(principal, &name).map(|(principal, access)| (name, principal, access)),
+            Ok(name) => self
+                .visitor
+                .rights_of(&self.app, principal, &name)
+                .map(|(principal, access)| (name, principal, access)),
             Err(error) => Err(Closing::Forbidden(error.to_string())),
         };
         let (name, principal, access) = match rights {
@@ -364,8 +370,24 @@ impl Attachments {
             device_kind: visitor.device_kind.clone(),
             wants_status: visitor.wants_status,
         };
+        let (user, device) = (identity.user.as_ref(), identity.device.as_ref());
+        let revoked = &self.open.registry.engine().revoked;
+        let listed = user.zip(device).map(|(user, device)| revoked.list(user, device, &self.outbound));
+        // Once more, now that it is listed: it may have been revoked in between.
+        if let Err(denied) = self.app.check_device(user, device) {
+            self.outbound.close(closing(denied));
+        }
         let (document, peer) = self.open.registry.attach(name, &join, &self.outbound);
-        Joined { document, peer, identity, expires: expiry(principal), asked: false, sync_by: None, step1: 0 }
+        Joined {
+            document,
+            peer,
+            identity,
+            expires: expiry(principal),
+            asked: false,
+            _listed: listed,
+            sync_by: None,
+            step1: 0,
+        }
     }
 
     /// Says whether anything was judged: until then the time before authentication runs.

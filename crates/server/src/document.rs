@@ -6,6 +6,7 @@
 
 use std::{
     cell::Cell,
+    collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Weak,
@@ -15,7 +16,10 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use syncline_document::record::{Origin, Sequence};
+use syncline_document::{
+    DeviceStanding,
+    record::{Origin, Sequence},
+};
 use syncline_protocol::{frame::Message, names::DocumentName};
 use syncline_store::{Row, StoreError};
 use syncline_sync::{Edit, Effect, Join, Looking, PeerId, Session, Verdict, Writing};
@@ -56,6 +60,8 @@ pub struct Document {
     durable: AtomicU64,
     /// Somebody is on the way to tell it, once the lock is free.
     telling: AtomicBool,
+    /// Devices that were revoked or let in again, until that is durable.
+    standings: Mutex<Vec<(Sequence, Vec<DeviceStanding>)>>,
     /// Places for reads over HTTP.
     reads: Arc<Semaphore>,
     me: Weak<Document>,
@@ -97,6 +103,7 @@ impl Document {
             glance: AtomicU8::new(LOOK),
             durable: AtomicU64::new(0),
             telling: AtomicBool::new(false),
+            standings: Mutex::default(),
             me: me.clone(),
         })
     }
@@ -290,6 +297,10 @@ impl Document {
             }
             Effect::AppendJudged { entry, judged, verdict } => {
                 let Some(me) = self.me.upgrade() else { return };
+                if !verdict.judgement.devices.is_empty() {
+                    let standings = verdict.judgement.devices.clone();
+                    self.standings.lock().push((entry.sequence, standings));
+                }
                 let rows = self.rows(inner, entry.sequence, &verdict);
                 let entries = [Some(entry), judged].into_iter().flatten().map(|entry| (entry, me.clone()));
                 if let Err(error) = self.engine.journal.append_together(entries, rows) {
@@ -384,9 +395,23 @@ impl Document {
 
     fn tell(&self, mut inner: MutexGuard<'_, Inner>) {
         let sequence = self.durable.swap(0, Ordering::SeqCst);
-        if sequence > 0 {
-            self.carry_out(&mut inner, |session, now, fx| session.durable(sequence, now, fx));
+        if sequence == 0 {
+            return;
         }
+        let standings: Vec<DeviceStanding> = {
+            let mut waiting = self.standings.lock();
+            let due: Vec<_> = waiting.extract_if(.., |(due, _)| *due <= sequence).collect();
+            due.into_iter().flat_map(|(_, standings)| standings).collect()
+        };
+        let user = self.name.owner().unwrap_or_default();
+        // Before anybody hears that it is saved: who is told so may try at once.
+        if !standings.is_empty() {
+            self.engine.revoked.changed(user, &standings);
+        }
+        self.carry_out(&mut inner, |session, now, fx| session.durable(sequence, now, fx));
+        drop(inner);
+        // After the acks: a device that signs itself out hears that this is saved.
+        self.engine.revoked.close(user, &newest(standings));
     }
 
     /// Says what a tick must know without the lock: whether it is in memory, and whether it has to be looked at.
@@ -417,6 +442,13 @@ impl Document {
             busy_since_ms: inner.session.busy_since_ms(),
         }
     }
+}
+
+/// Leaves of every device how it stands last.
+fn newest(standings: Vec<DeviceStanding>) -> Vec<DeviceStanding> {
+    let by_device: HashMap<String, bool> =
+        standings.into_iter().map(|standing| (standing.device, standing.is_revoked)).collect();
+    by_device.into_iter().map(|(device, is_revoked)| DeviceStanding { device, is_revoked }).collect()
 }
 
 /// What can be said of a document at a glance.

@@ -110,8 +110,10 @@ async fn wrong_method() -> Refusal {
 
 /// Finds out who asks.
 fn principal(app: &App, headers: &HeaderMap) -> Result<Principal, Refusal> {
-    bearer(app, headers)
-        .map_err(|denied| Refusal::new(StatusCode::UNAUTHORIZED, denied.code(), denied.to_string()))
+    bearer(app, headers).map_err(|denied| match denied {
+        Denied::Unknown => Refusal::not_ready(denied.to_string()),
+        denied => Refusal::new(StatusCode::UNAUTHORIZED, denied.code(), denied.to_string()),
+    })
 }
 
 /// Judges the token of a request.
@@ -121,7 +123,7 @@ pub(crate) fn bearer(app: &App, headers: &HeaderMap) -> Result<Principal, Denied
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token)
     });
-    app.auth.principal(token).inspect_err(|denied| app.metrics.denied(denied.code()))
+    app.principal(token).inspect_err(|denied| app.metrics.denied(denied.code()))
 }
 
 /// Returns the store, once it is open.

@@ -37,6 +37,7 @@ pub mod outbound;
 mod pace;
 pub mod pool;
 pub mod registry;
+pub mod revoked;
 pub mod serve;
 pub mod tables;
 mod tls;

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     config::Limits, document::Document, edits::SubmitError, metrics::Metrics, outbound::Outbound, pool::Pool,
+    revoked::Revoked,
 };
 
 /// The journal that tags its entries with the document they belong to.
@@ -46,6 +47,8 @@ pub struct Engine {
     pub reads_per_document: usize,
     /// Documents that are to be told what became durable once somebody leaves them.
     pub tells: TaskTracker,
+    /// Devices that are signed out for good.
+    pub(crate) revoked: Arc<Revoked>,
     /// Why the store takes nothing more, once it does not.
     pub(crate) failure: OnceLock<String>,
 }
@@ -73,6 +76,7 @@ impl Engine {
             edits_per_document: limits.http_edits_per_document,
             reads_per_document: limits.http_reads_per_document,
             tells: TaskTracker::new(),
+            revoked: Arc::default(),
             failure: OnceLock::new(),
         })
     }

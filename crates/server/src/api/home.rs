@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use super::{at, problem::Problem};
 use crate::{
     app::{App, Open},
-    auth::{DocumentAccess, Principal, Role},
+    auth::{Denied, DocumentAccess, Principal, Role},
     clock::now_ms,
 };
 
@@ -54,8 +54,10 @@ impl FromRequestParts<Arc<App>> for Home {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let names = at::names(parts, app).await?;
         let user = names.get("user").map(String::as_str).unwrap_or_default();
-        let caller = crate::http::bearer(app, &parts.headers)
-            .map_err(|denied| Problem::new(StatusCode::UNAUTHORIZED, denied.code(), denied.to_string()))?;
+        let caller = crate::http::bearer(app, &parts.headers).map_err(|denied| match denied {
+            Denied::Unknown => Problem::unavailable("not_ready", denied.to_string()),
+            denied => Problem::new(StatusCode::UNAUTHORIZED, denied.code(), denied.to_string()),
+        })?;
         check_user(user).map_err(|error| Problem::bad(error.to_string()))?;
         let may_write = may_write(&caller, user)?;
         let Some(open) = app.engine() else {
