@@ -23,6 +23,8 @@ use crate::{
     Broken, Pen, Replica,
     hlc::Clock,
     json,
+    order::SELECTED,
+    register,
     schema::Kind,
     watch::{Author, Changes},
     winners::Winners,
@@ -35,7 +37,12 @@ pub struct Ledger {
     messages: Messages,
     /// The registers that say which devices are signed out.
     revoked: Winners,
+    /// When to look for writers that are gone: with the first edit after a load, then once a day.
+    sweep_at_ms: u64,
 }
+
+/// How often an open document is looked through for writers that are gone: milliseconds.
+const SWEEP_EVERY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// What came of a judgement.
 #[derive(Debug, Default)]
@@ -139,15 +146,14 @@ impl Ledger {
             _ => Messages::default(),
         };
         let revoked = match kind {
-            Kind::Profile => {
-                replica.read(|doc| Winners::read(&doc.transact(), "devices", devices::is_revocation))?
-            }
+            Kind::Profile => replica
+                .read(|doc| Winners::read(&doc.transact(), devices::DEVICES, devices::is_revocation))?,
             _ => Winners::default(),
         };
         if !kind.watched().is_empty() {
             replica.watch(kind.watched())?;
         }
-        Ok(Self { kind, messages, revoked })
+        Ok(Self { kind, messages, revoked, sweep_at_ms: 0 })
     }
 
     /// Judges what was applied to the document since the last call, and writes what follows from it. Call it after
@@ -168,6 +174,10 @@ impl Ledger {
         let edited = replica.edit(|pen| {
             let mut bench = Bench { pen, changes: &changes, judgement: Judgement::default() };
             registers::judge(&mut bench, self.kind.registers(), clock, now_ms);
+            if now_ms >= self.sweep_at_ms {
+                self.sweep_at_ms = now_ms + SWEEP_EVERY_MS;
+                registers::sweep(&mut bench, self.kind.registers(), now_ms);
+            }
             match self.kind {
                 Kind::Conversation(_) => conversation::judge(&mut bench, &mut self.messages),
                 Kind::Profile => devices::judge(&mut bench, &mut self.revoked),
@@ -176,8 +186,31 @@ impl Ledger {
             bench.judgement
         })?;
         // What was just written needs no judgement.
-        replica.changes();
+        let written = replica.changes();
+        self.note(replica, &written)?;
         Ok(Judgement { update: edited.update, ..edited.value })
+    }
+}
+
+impl Ledger {
+    /// Takes in the registers that the judge wrote itself.
+    fn note(&mut self, replica: &mut Replica, written: &Changes) -> Result<(), Broken> {
+        let choices = written.keys.keys().filter(|(root, _)| *root == SELECTED);
+        let devices = written.keys.keys().filter(|(root, _)| *root == devices::DEVICES);
+        if choices.clone().chain(devices.clone()).next().is_none() {
+            return Ok(());
+        }
+        replica.read(|doc| {
+            let txn = doc.transact();
+            for (_, key) in choices {
+                self.messages.tips.chosen(&txn, &self.messages.order, key);
+            }
+            for (root, key) in devices {
+                if register::split(key).is_some_and(|(field, _)| devices::is_revocation(field)) {
+                    self.revoked.refresh(&txn, root, key);
+                }
+            }
+        })
     }
 }
 

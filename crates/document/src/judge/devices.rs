@@ -12,7 +12,8 @@ use crate::{
     winners::Winners,
 };
 
-const DEVICES: &str = "devices";
+/// The root map of devices.
+pub(super) const DEVICES: &str = "devices";
 /// What follows a device's id in the field.
 const REVOKED: &str = "|revoked";
 /// Devices told of one judgement, the latest first: an update that names more of them is no person's.
