@@ -1,6 +1,6 @@
 //! The load generator: drives a server, the bare relay and peers with the same traffic, in one run, and gives ratios.
 //!
-//! `modes` asks the questions W1 to W7; `fleet` owns the threads, `device` a socket, `document` what its devices have
+//! `modes` asks the questions W1 to W9; `fleet` owns the threads, `device` a socket, `document` what its devices have
 //! sent and got; `target` knows how to start what is measured and `process` reads what it costs from /proc.
 
 mod device;
@@ -23,7 +23,8 @@ use target::{Kind, Target};
 /// Measures a sync server beside the bare relay; everything runs on 127.0.0.1.
 #[derive(Parser)]
 pub(crate) struct Arguments {
-    /// w1 fan-out, w2 saturation, w3 idle connections, w4 cold open, w5 rejoin, w6 kill, w7 disk, or all.
+    /// w1 fan-out, w2 saturation, w3 idle connections, w4 cold open, w5 rejoin, w6 kill, w7 disk, w8 long conversation,
+    /// w9 open conversations, or all.
     #[arg(required = true)]
     modes: Vec<String>,
     /// The server to measure; without it only what --against names.
@@ -59,7 +60,7 @@ pub(crate) struct Arguments {
     /// Updates in flight a document in w2.
     #[arg(long, default_value_t = 8)]
     in_flight: u32,
-    /// Connections of w3.
+    /// Connections of w3, conversations of w9.
     #[arg(long, value_delimiter = ',', default_value = "10000,19500")]
     connections: Vec<usize>,
     /// Documents of w3.

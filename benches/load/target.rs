@@ -131,6 +131,11 @@ impl Address {
         }
     }
 
+    /// Asks over HTTP, without a token.
+    pub(crate) fn get(&self, path: &str) -> anyhow::Result<String> {
+        http_get(self.socket, path)
+    }
+
     /// The value of an unlabelled metric, where the server has it.
     pub(crate) fn metric(&self, name: &str) -> Option<f64> {
         let text = http_get(self.socket, "/metrics").ok()?;

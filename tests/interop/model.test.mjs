@@ -206,6 +206,26 @@ describe('apart', { concurrency: 2 }, () => {
     }
   })
 
+  apart('what is inferred for a time is fresh until then; what lost is a hint', () => 'profile', ({ home, people, docs, devices }) => {
+    const at = Date.now()
+    const infer = (/** @type {number} */ who, /** @type {string} */ value, /** @type {number} */ ms, /** @type {number} */ ttl) =>
+      people[who]?.set(/** @type {any} */ (docs[who]), 'preferences', 'tone', value, { meta: { source: 'inferred', ttl }, at: model.hlc(ms) })
+    infer(phone, 'warm', at - 7_200_000, 86_400)
+    infer(laptop, 'dry', at - HOUR, 60)
+    return async () => {
+      await until(devices, () => docs.every((doc) => doc.getMap('preferences').size === 2), 'both values')
+      const { items } = await home.api('../preferences')
+      assert.deepEqual([items[0].value, items[0].fresh, items[0].ttl], ['dry', false, 60])
+      assert.deepEqual(items[0].conflicts.map((/** @type {any} */ hint) => hint.value), ['warm'])
+      people[laptop].set(/** @type {any} */ (docs[laptop]), 'preferences', 'tone', null, { meta: { source: 'inferred', op: 'clear' }, at: model.hlc(at - HOUR, 1) })
+      infer(phone, 'warm', at, 86_400)
+      await devices[laptop].whenSaved()
+      await devices[phone].whenSaved()
+      const [again] = (await home.api('../preferences')).items
+      assert.deepEqual([again.value, again.fresh, again.conflicts ?? []], ['warm', true, []])
+    }
+  })
+
   apart('one marks read, the other unread: the later time counts', () => 'marks', ({ home, people, docs, devices, turns, c }) => {
     const at = Date.now()
     people[phone].set(/** @type {any} */ (docs[phone]), 'marks', `${c}|read`, 2, { meta: turns.answer, at: model.hlc(at) })
@@ -242,6 +262,12 @@ describe('apart', { concurrency: 2 }, () => {
       for (const who of back) await rejoin(/** @type {any} */ (chats[who]))
       await Promise.all(chats.map((device) => accepted(device, ...sent)))
       assert.deepEqual(await home.texts('all'), ['Where to?', 'Rome.', `sent by ${back[0]}`])
+      await until(devices, () => docs.every((doc) => doc.getMap('drafts').size === 0), 'both drafts are done')
+      // One that is offered late goes, too; one for another message stays.
+      people[phone].set(/** @type {any} */ (docs[phone]), 'drafts', c, { text: 'next', attachments: [], req: 'r2' })
+      people[laptop].set(/** @type {any} */ (docs[laptop]), 'drafts', c, { text: 'late', attachments: [], req: 'r1' })
+      const stands = () => docs.every((doc) => model.same([...doc.getMap('drafts').keys()], [`${c}@${mine}`]))
+      await until(devices, stands, 'the draft that was not sent')
     }
   })
 

@@ -27,7 +27,7 @@ pub fn binary() -> PathBuf {
 }
 
 /// Returns a command of the binary, without what the caller's environment would configure.
-fn command() -> Command {
+pub fn command() -> Command {
     let mut command = Command::new(binary());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SYNCLINE_") {

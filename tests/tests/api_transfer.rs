@@ -1,20 +1,11 @@
 //! Import and export over HTTP, on real input: `../shared/data/conversations.json` beside the repository.
 
-use std::path::{Path, PathBuf};
-
 use serde_json::{Value, json};
-use syncline_tests::{Server, http, rest::Api, run, token};
-
-/// Finds real input, or says that it is missing.
-fn real(name: &str) -> Option<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let found =
-        here.ancestors().map(|folder| folder.join("shared/data").join(name)).find(|path| path.exists());
-    if found.is_none() {
-        eprintln!("skipped: no shared/data/{name} beside the repository");
-    }
-    found
-}
+use syncline_tests::{
+    Server, http, run,
+    story::{real, story},
+    token,
+};
 
 /// Imports; returns the lines that were told.
 async fn import(server: &Server, file: Vec<u8>) -> Vec<Value> {
@@ -24,40 +15,6 @@ async fn import(server: &Server, file: Vec<u8>) -> Vec<Value> {
     assert_eq!(answer.status(), 200);
     let text = answer.text().await.expect("text");
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
-}
-
-/// Reads every page of a list.
-async fn all(api: &Api, path: &str) -> Vec<Value> {
-    let mut items = Vec::new();
-    let mut after = String::new();
-    loop {
-        let joint = if path.contains('?') { '&' } else { '?' };
-        let page = api.get(&format!("{path}{joint}limit=200{after}")).await;
-        items.extend(page["items"].as_array().expect("items").clone());
-        match page["next"].as_str() {
-            Some(next) => after = format!("&after={next}"),
-            None => return items,
-        }
-    }
-}
-
-/// Tells the whole story of a user: every conversation with the turns of all its branches. Times of arrival left out.
-async fn story(server: &Server) -> Vec<Value> {
-    let api = Api::new(server, "ada", &token(server.data(), "ada", &[]));
-    let mut story = Vec::new();
-    let mut conversations = all(&api, "/conversations").await;
-    conversations.extend(all(&api, "/conversations?archived=true").await);
-    for mut conversation in conversations {
-        let id = conversation["id"].as_str().expect("an id").to_owned();
-        let shown = all(&api, &format!("/conversations/{id}/messages")).await;
-        let turns = all(&api, &format!("/conversations/{id}/messages?branch=all")).await;
-        if let Some(last) = conversation["last"].as_object_mut() {
-            last.remove("at");
-        }
-        story.push(json!({ "conversation": conversation, "shown": shown, "turns": turns }));
-    }
-    story.sort_by_key(|told| told["conversation"]["id"].to_string());
-    story
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -76,6 +33,8 @@ async fn a_real_export_is_imported_once_and_goes_on_to_an_empty_server() {
     let again = import(&server, file).await;
     let new = again.iter().filter_map(|line| line["new"].as_u64()).sum::<u64>();
     assert_eq!(new, 0, "importing twice changes nothing");
+    assert!(again.iter().all(|line| line["changed"] != true), "nothing at all: {again:?}");
+    assert_eq!(again.last().expect("a last line")["unchanged"], 70);
     assert_eq!(story(&server).await, first);
 
     let api = token(server.data(), "ada", &[]);

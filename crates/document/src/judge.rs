@@ -22,10 +22,11 @@ use self::messages::Messages;
 use crate::{
     Broken, Pen, Replica,
     hlc::Clock,
+    ids::ConversationId,
     json,
     order::SELECTED,
     register,
-    schema::Kind,
+    schema::{Kind, drafts},
     watch::{Author, Changes},
     winners::Winners,
 };
@@ -55,6 +56,9 @@ pub struct Judgement {
     pub heals: Vec<Heal>,
     /// Messages that were kept but cannot be accepted as they are.
     pub malformed: Vec<Malformed>,
+    /// Drafts that were written: for which conversation, and the request that their message will carry. Where that is
+    /// saved already, they are done.
+    pub drafts: Vec<(ConversationId, String)>,
     /// Devices that were signed out for good or let in again, as they stand now.
     pub devices: Vec<DeviceStanding>,
 }
@@ -128,9 +132,14 @@ pub struct Malformed {
 }
 
 impl Judgement {
-    /// Says whether nothing follows from what was judged.
+    /// Says whether nothing follows from what was judged. A message that came back with its place is accepted and leaves
+    /// nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.update.is_none() && self.malformed.is_empty() && self.devices.is_empty()
+        self.update.is_none()
+            && self.accepted.is_empty()
+            && self.malformed.is_empty()
+            && self.devices.is_empty()
+            && self.drafts.is_empty()
     }
 }
 
@@ -183,6 +192,7 @@ impl Ledger {
                 Kind::Profile => devices::judge(&mut bench, &mut self.revoked),
                 _ => {}
             }
+            bench.list_drafts();
             bench.judgement
         })?;
         // What was just written needs no judgement.
@@ -233,6 +243,15 @@ impl Bench<'_, '_, '_> {
             changed.map(|((_, key), change)| (key.clone(), change.committed.clone())).collect();
         offences.sort_by(|a, b| a.0.cmp(&b.0));
         offences
+    }
+
+    /// Lists the drafts that were written.
+    fn list_drafts(&mut self) {
+        let keys = self.changes.keys.keys().filter(|(root, _)| *root == drafts::ROOT);
+        let written = keys.filter_map(|(_, key)| drafts::request_of(key, &self.pen.get(drafts::ROOT, key)?));
+        self.judgement.drafts = written.collect();
+        self.judgement.drafts.sort_unstable();
+        self.judgement.drafts.dedup();
     }
 
     /// Sets a key again to what was committed, unless that is what stands there.

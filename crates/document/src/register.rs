@@ -219,7 +219,8 @@ pub(crate) fn write(pen: &mut Pen<'_, '_>, root: &'static str, field: &str, stam
 }
 
 /// Writes a register with a meta object. What stands there already is not written again: that would cost every device an
-/// update, for ever.
+/// update, for ever. Nor is anything that is older than what the same writer wrote, or what was folded into the server's
+/// key: an import that is repeated would else take back what people set meanwhile, or bring back what was folded.
 pub(crate) fn write_with(
     pen: &mut Pen<'_, '_>,
     root: &'static str,
@@ -230,9 +231,31 @@ pub(crate) fn write_with(
 ) {
     let entry = Entry { writer: stamp.writer.clone(), hlc: stamp.hlc, value, meta };
     let (key, stored) = (format!("{field}@{}", stamp.writer), entry.stored());
-    if pen.get(root, &key).as_ref() != Some(&stored) {
-        pen.set(root, key, stored);
+    let stands = pen.get(root, &key);
+    if stands.as_ref() == Some(&stored) {
+        return;
     }
+    let stands = stands.and_then(|stands| Entry::parse(stamp.writer.clone(), &stands));
+    if stands.is_some_and(|stands| stands.hlc > stamp.hlc) || is_folded(pen, root, field, &entry) {
+        return;
+    }
+    pen.set(root, key, stored);
+}
+
+/// Says whether the server's key holds an entry, or one of its kind that is later: it was folded there.
+fn is_folded(pen: &Pen<'_, '_>, root: &'static str, field: &str, entry: &Entry) -> bool {
+    let (server, is_plain) = (Writer::server(), is_plain(entry));
+    let stored = pen.get(root, &format!("{field}@{server}"));
+    let Some(folded) = stored.and_then(|stored| Entry::parse(server, &stored)) else { return false };
+    let is_alike = is_plain && Source::of(folded.meta.as_ref()) == Source::of(entry.meta.as_ref());
+    let is_same = folded.hlc == entry.hlc && folded.value == entry.value;
+    !entry.writer.is_server() && is_alike && (folded.hlc > entry.hlc || is_same)
+}
+
+/// Says whether an entry sets a value, and neither clears nor blocks.
+fn is_plain(entry: &Entry) -> bool {
+    let op = entry.meta.as_ref().and_then(|meta| json::text_field(meta, "op"));
+    op.is_none_or(|op| op == "set")
 }
 
 /// Folds the registers of writers that are gone into another writer's key, with their original times: the strongest
@@ -254,11 +277,7 @@ pub(crate) fn fold(
         let Some(strongest) = entries.entries().iter().find(|entry| gone(entry)) else { continue };
         let stays = entries.entries().iter().find(|entry| entry.writer == *into);
         let alike = |entry: &Entry| {
-            let plain = |entry: &Entry| {
-                let op = entry.meta.as_ref().and_then(|meta| json::text_field(meta, "op"));
-                op.is_none_or(|op| op == "set")
-            };
-            plain(entry) && Source::of(entry.meta.as_ref()) == Source::of(strongest.meta.as_ref())
+            is_plain(entry) && Source::of(entry.meta.as_ref()) == Source::of(strongest.meta.as_ref())
         };
         let mut folded_ones = entries.entries().iter().filter(gone).chain(stays);
         if ranking == Ranking::Source && !folded_ones.all(alike) {
@@ -314,7 +333,7 @@ mod tests {
             let edit = replica.edit(|pen| write(pen, "r", "x", &stamp("phone.a", ms), Any::from("Rome")));
             edit.expect("writes").update.is_some()
         };
-        assert_eq!([write(20), write(20), write(21)], [true, false, true]);
+        assert_eq!([write(20), write(20), write(21), write(20)], [true, false, true, false]);
     }
 
     #[test]
@@ -380,5 +399,25 @@ mod tests {
             Some(("server", Hlc::at(20)))
         );
         assert_eq!([fields["two"].entries().len(), fields["block"].entries().len()], [2, 2]);
+    }
+
+    #[test]
+    fn what_was_folded_is_not_brought_back_by_writing_it_again() {
+        let mut replica = Replica::of_client(1);
+        let import = stamp("agent:import", 10);
+        let edit = replica.edit(|pen| {
+            write(pen, "r", "f", &import, Any::from("Rome"));
+            write(pen, "r", "g", &import, Any::from("Rome"));
+            write(pen, "r", "g", &stamp("a.1", 20), Any::from("Paris"));
+            fold(pen, "r", Ranking::Time, &Writer::server(), &|writer: &Writer| !writer.is_server())
+        });
+        assert_eq!(edit.expect("writes").value, 3);
+        let mut again = |field: &str, ms, value: &str| {
+            let stamp = stamp("agent:import", ms);
+            let edit = replica.edit(|pen| write(pen, "r", field, &stamp, Any::from(value)));
+            edit.expect("writes").update.is_some()
+        };
+        assert_eq!([again("f", 10, "Rome"), again("g", 10, "Rome")], [false, false]);
+        assert_eq!([again("f", 11, "Oslo"), again("g", 21, "Oslo")], [true, true]);
     }
 }

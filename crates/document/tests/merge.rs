@@ -1,63 +1,18 @@
 //! What concurrent offline edits come to: each row of the data model's table, with real Yjs documents as devices, in
-//! both orders of arrival.
+//! both orders of arrival. `docs/merge-outcomes.md` lists the rows; `merge_registers.rs` has what registers come to in
+//! detail.
 
 mod support;
 
 use serde_json::{Value, json};
-use support::{Device, ID, NOW, Server, conversation_id, stamp, writer};
-use syncline_document::{
-    ids::Quarter,
-    schema::{
-        Kind,
-        conversation::{self, Branch},
-        drafts, index, marks,
-        message::State,
-        preferences,
-    },
+use support::{Device, ID, NOW, Server, conversation, conversation_id, index, meet, stamp, writer};
+use syncline_document::schema::{
+    Kind,
+    conversation::{self as chat, Branch},
+    drafts, index as sidebar, marks,
+    message::State,
+    preferences,
 };
-
-/// Two devices that made these edits offline meet over a server, in both orders; all three must end equal.
-fn meet(
-    kind: &Kind,
-    prepare: impl Fn(&mut Device),
-    edit: impl Fn(&mut Device, &mut Device),
-    check: impl Fn(&mut Server, &Device),
-) {
-    // Client ids decide between concurrent writes of one key in Yjs: no outcome may depend on them.
-    for (phone_id, laptop_id) in [(11, 22), (22, 11)] {
-        for phone_first in [true, false] {
-            let mut server = Server::new(kind.clone());
-            let (mut phone, mut laptop) = (Device::new(phone_id, "phone"), Device::new(laptop_id, "laptop"));
-            prepare(&mut phone);
-            phone.sync(&mut server);
-            laptop.sync(&mut server);
-            phone.sync(&mut server);
-            edit(&mut phone, &mut laptop);
-            let mut order = [&phone, &laptop];
-            if !phone_first {
-                order.reverse();
-            }
-            for _ in 0..2 {
-                for device in order {
-                    device.sync(&mut server);
-                }
-            }
-            check(&mut server, &phone);
-            check(&mut server, &laptop);
-            let all = server.messages(Branch::All);
-            assert_eq!(phone.messages(Branch::All), all);
-            assert_eq!(laptop.messages(Branch::All), all);
-        }
-    }
-}
-
-fn index() -> Kind {
-    Kind::Index(Quarter { year: 2023, quarter: 4 })
-}
-
-fn conversation() -> Kind {
-    Kind::Conversation(conversation_id())
-}
 
 #[test]
 fn both_rename_a_conversation() {
@@ -71,7 +26,7 @@ fn both_rename_a_conversation() {
         },
         |server, device| {
             for replica in [&mut server.replica, &mut device.replica()] {
-                let seen = index::read(replica).expect("reads").remove(0);
+                let seen = sidebar::read(replica).expect("reads").remove(0);
                 assert_eq!(seen.title.as_deref(), Some("Paris"));
                 let hint = &seen.conflicts["title"][0];
                 assert_eq!((&hint.value, &*hint.writer), (&json!("Rome"), "laptop.s"));
@@ -127,6 +82,29 @@ fn both_regenerate_the_same_message() {
 }
 
 #[test]
+fn both_edit_the_same_question() {
+    meet(
+        &conversation(),
+        |phone| {
+            phone.say("q", None, "why?", &json!({}));
+            phone.say("a", Some("q"), "because", &json!({ "role": "assistant" }));
+        },
+        |phone, laptop| {
+            phone.say("q2", None, "why so?", &json!({ "alt": "q" }));
+            laptop.say("q3", None, "why not?", &json!({ "alt": "q" }));
+        },
+        |server, device| {
+            let shown = server.messages(Branch::Selected);
+            assert_eq!((shown.len(), shown[0].alternatives.index, shown[0].alternatives.count), (1, 3, 3));
+            assert_eq!(device.texts(), server.texts(), "the newest is shown, on its own branch");
+            let all = server.messages(Branch::All);
+            let follows: Vec<_> = all.iter().map(|message| message.parent.as_deref()).collect();
+            assert_eq!(follows, [None, Some("q"), None, None]);
+        },
+    );
+}
+
+#[test]
 fn the_same_request_on_both_is_one_message() {
     meet(
         &conversation(),
@@ -156,7 +134,7 @@ fn one_deletes_the_conversation_and_the_other_writes_in_it() {
         |phone, _| deleted(phone),
         |server, _| {
             // The writing stands in another document, and reaches sequence 2 there.
-            let seen = index::read(&mut server.replica).expect("reads").remove(0);
+            let seen = sidebar::read(&mut server.replica).expect("reads").remove(0);
             assert!(seen.deleted && !seen.has_news(1, NOW) && seen.has_news(2, NOW));
         },
     );
@@ -166,7 +144,7 @@ fn one_deletes_the_conversation_and_the_other_writes_in_it() {
 fn pin_feedback_and_branch_choice_go_by_the_later_time() {
     let check_pin = |server: &mut Server, device: &Device| {
         for replica in [&mut server.replica, &mut device.replica()] {
-            assert!(!index::read(replica).expect("reads")[0].pinned);
+            assert!(!sidebar::read(replica).expect("reads")[0].pinned);
         }
     };
     let field = format!("{ID}|pinned");
@@ -274,7 +252,7 @@ fn whoever_ends_an_answer_first_ended_it() {
         let mut set = Vec::new();
         for end in order {
             let (state, details) = &ends[end];
-            set.push(server.edit(|pen| conversation::set_state(pen, "q", *state, Some(details))).0);
+            set.push(server.edit(|pen| chat::set_state(pen, "q", *state, Some(details))).0);
         }
         assert_eq!(set, [Ok(true), Ok(false)]);
         phone.sync(&mut server);

@@ -1,9 +1,9 @@
 //! What an import says of each conversation, and of all.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What became of a conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// It can be written.
@@ -15,7 +15,7 @@ pub enum Status {
 }
 
 /// What became of one conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// Its place in the input, from 1.
@@ -61,7 +61,8 @@ impl Report {
         }
     }
 
-    pub(crate) fn ended(mut self, status: Status, reason: impl Into<String>) -> Self {
+    /// Says what else became of it, and why.
+    pub fn ended(mut self, status: Status, reason: impl Into<String>) -> Self {
         self.status = status;
         self.reason = Some(reason.into());
         self
@@ -69,7 +70,7 @@ impl Report {
 }
 
 /// What became of all conversations.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Totals {
     /// Conversations that can be written.

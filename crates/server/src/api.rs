@@ -16,14 +16,14 @@ mod paging;
 mod preferences;
 mod problem;
 mod profile;
-mod transfer;
+pub(crate) mod transfer;
 
 use std::sync::Arc;
 
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(crate) use self::idempotency::once;
+pub(crate) use self::{home::Home, idempotency::once};
 use crate::app::App;
 
 /// What the document says beside its paths.

@@ -33,6 +33,8 @@ enum Command {
     Restore(Restore),
     Verify(Verify),
     Compact(Compact),
+    Import(Import),
+    Export(Export),
 }
 
 /// Runs the server.
@@ -173,6 +175,63 @@ pub struct Compact {
     pub data: PathBuf,
 }
 
+/// Whose state, and where it is: a data folder, or a server that runs.
+#[derive(Debug, Args)]
+pub struct Home {
+    /// The user: 1 to 128 of A-Z a-z 0-9 . _ @ -
+    #[arg(long, value_name = "U")]
+    pub user: String,
+    /// The data folder of a server that does not run
+    #[arg(long, value_name = "DIR", conflicts_with = "server", required_unless_present = "server")]
+    pub data: Option<PathBuf>,
+    /// A server that runs: http://127.0.0.1:8787
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// A token of the user for it (not needed with --open). Give it in the environment: others see command lines
+    #[arg(long, value_name = "T", env = "SYNCLINE_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+}
+
+/// Imports conversations of other products, or an archive made by `syncline export`.
+///
+/// Each FILE is a ChatGPT data export (conversations.json, a shard of it, or the zip as it was downloaded),
+/// OpenAssistant message trees (JSON lines), or an archive of ours. All branches are kept. A line says what became of
+/// each conversation: imported, unchanged, skipped (nothing in it) or failed, and why; a bad one never stops the rest.
+/// Importing a file again changes nothing that is there, so an import that was interrupted is gone on with by giving
+/// the same file again.
+///
+/// With --data the folder's store is made where there is none, as `syncline serve` does. Exit codes: 1 something was
+/// not imported; 2 usage; 3 the data folder is in use; 4 the store is damaged or its layout is too new.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  syncline import --user ada --data ./syncline-data chatgpt-export.zip
+  SYNCLINE_TOKEN=$(syncline token --data ./syncline-data --user ada) \\
+    syncline import --user ada --server http://127.0.0.1:8787 conversations.json
+  syncline import --user ada --data ./syncline-data --json *.jsonl > report.jsonl")]
+pub struct Import {
+    #[command(flatten)]
+    pub(crate) home: Home,
+    /// Prints JSON lines: a report for each conversation, then totals for each file
+    #[arg(long)]
+    pub json: bool,
+    /// What to import
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+/// Writes all of a user's state into a zip of JSON files, which `syncline import` takes again.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  syncline export --user ada --data ./syncline-data --to ada.zip
+  SYNCLINE_TOKEN=... syncline export --user ada --server http://127.0.0.1:8787 --to ada.zip")]
+pub struct Export {
+    #[command(flatten)]
+    pub(crate) home: Home,
+    /// The file to write; it must not be there yet
+    #[arg(long, value_name = "FILE.zip")]
+    pub to: PathBuf,
+}
+
 impl Cli {
     /// Does what was asked, on a thread whose stack holds the deepest document.
     ///
@@ -188,6 +247,8 @@ impl Cli {
             Command::Restore(restore) => commands::restore::run(&restore),
             Command::Verify(verify) => commands::verify::run(&verify),
             Command::Compact(compact) => commands::compact::run(&compact),
+            Command::Import(import) => commands::import::run(&import),
+            Command::Export(export) => commands::export::run(&export),
         });
         let running = running.map_err(|error| Failure::Check(format!("no thread: {error}")))?;
         // The panic's own text is on stderr already.

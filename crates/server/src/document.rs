@@ -308,6 +308,7 @@ impl Document {
                     tracing::error!(document = %self.name, %error, "an edit came too late");
                 }
                 self.engine.metrics.judged(&verdict.judgement);
+                self.engine.sent.judged(&self.name, &verdict.judgement);
             }
             Effect::Checkpoint(checkpoint) => {
                 let name = self.name.clone();
@@ -364,6 +365,7 @@ impl Document {
                     me.engine.metrics.load_failed();
                 }
                 me.enter_epoch(epoch, |session, now, fx| session.loaded(outcome, now, fx));
+                me.engine.sent.loaded(&me.name);
             });
         };
         self.engine.journal.load(self.name.clone(), Box::new(reply));

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     config::Limits, document::Document, edits::SubmitError, metrics::Metrics, outbound::Outbound, pool::Pool,
-    revoked::Revoked,
+    revoked::Revoked, sent::Sent,
 };
 
 /// The journal that tags its entries with the document they belong to.
@@ -49,6 +49,8 @@ pub struct Engine {
     pub tells: TaskTracker,
     /// Devices that are signed out for good.
     pub(crate) revoked: Arc<Revoked>,
+    /// Drafts whose message may be saved.
+    pub(crate) sent: Sent,
     /// Why the store takes nothing more, once it does not.
     pub(crate) failure: OnceLock<String>,
 }
@@ -77,6 +79,7 @@ impl Engine {
             reads_per_document: limits.http_reads_per_document,
             tells: TaskTracker::new(),
             revoked: Arc::default(),
+            sent: Sent::default(),
             failure: OnceLock::new(),
         })
     }

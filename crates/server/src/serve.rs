@@ -23,7 +23,7 @@ use crate::{
     http, listener,
     metrics::Metrics,
     registry::{Engine, Registry},
-    tls,
+    sent, tls,
 };
 
 /// Commit reports between the commit thread and the task that tells the documents.
@@ -101,7 +101,7 @@ pub async fn serve(config: Config, ready: impl FnOnce(&str)) -> Result<(), Serve
 
 /// Opens the store off the runtime's threads and starts the engine. Returns the task that tells documents what
 /// became durable.
-async fn open_store(app: &Arc<App>) -> Result<tokio::task::JoinHandle<()>, StoreError> {
+pub(crate) async fn open_store(app: &Arc<App>) -> Result<tokio::task::JoinHandle<()>, StoreError> {
     let config = app.config.clone();
     let store = tokio::task::spawn_blocking(move || config.open_store())
         .await
@@ -123,6 +123,7 @@ async fn open_store(app: &Arc<App>) -> Result<tokio::task::JoinHandle<()>, Store
     let engine = Engine::new(journal, app.metrics.clone(), &app.config.limits, runtime);
     let registry = Registry::new(engine);
     app.open(Open { registry, store, folding: Mutex::new(Some(Folding::start(folder)?)) });
+    app.tasks.spawn(sent::clear_up(app.clone()));
     Ok(tokio::spawn(report(app.clone(), receive)))
 }
 
@@ -160,7 +161,7 @@ async fn report(app: Arc<App>, mut reports: mpsc::Receiver<CommitReport<Arc<Docu
 }
 
 /// Looks after documents and journal while the server runs.
-async fn tick(app: Arc<App>) {
+pub(crate) async fn tick(app: Arc<App>) {
     let mut ticks = interval(TICK);
     loop {
         ticks.tick().await;
@@ -173,20 +174,20 @@ async fn tick(app: Arc<App>) {
 }
 
 /// SIGTERM and ctrl-c.
-struct StopSignal {
+pub(crate) struct StopSignal {
     interrupted: Signal,
     terminated: Signal,
 }
 
 impl StopSignal {
-    fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             interrupted: signal(SignalKind::interrupt())?,
             terminated: signal(SignalKind::terminate())?,
         })
     }
 
-    async fn come(&mut self) {
+    pub(crate) async fn come(&mut self) {
         tokio::select! {
             _ = self.interrupted.recv() => {}
             _ = self.terminated.recv() => {}
@@ -195,7 +196,10 @@ impl StopSignal {
 }
 
 /// Stops accepting and reading, commits the queue, sends the acks that are owed, closes with 1012.
-async fn shut_down(app: &Arc<App>, reporting: tokio::task::JoinHandle<()>) -> Result<(), ServeError> {
+pub(crate) async fn shut_down(
+    app: &Arc<App>,
+    reporting: tokio::task::JoinHandle<()>,
+) -> Result<(), ServeError> {
     let limit = Duration::from_millis(app.config.limits.shutdown_ms);
     tracing::info!("going down");
     app.draining.cancel();

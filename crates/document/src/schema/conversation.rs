@@ -15,7 +15,7 @@ use crate::{
     hlc::Hlc,
     ids::{ConversationId, Writer},
     json,
-    order::{SELECTED, TOP},
+    order::{ACCEPTED, SELECTED, TOP},
     pen::plain,
     register::{self, Ranking, Stamp},
     tree::{self, FACTS, FEEDBACK, HIDDEN, MESSAGES, STATE},
@@ -160,6 +160,23 @@ pub fn messages(replica: &mut Replica, branch: Branch) -> Result<Vec<Message>, B
 /// [`Broken`] where yrs fails; the replica must then be dropped.
 pub fn message(replica: &mut Replica, id: &str) -> Result<Option<Message>, Broken> {
     replica.read(|doc| tree::one(&doc.transact(), id))
+}
+
+/// Says whether the person's message that came of a request is accepted, or repeats one that is.
+///
+/// # Errors
+/// [`Broken`] where yrs fails; the replica must then be dropped.
+pub fn is_sent(replica: &mut Replica, req: &str) -> Result<bool, Broken> {
+    replica.read(|doc| {
+        let txn = doc.transact();
+        let Some(accepted) = txn.get_map(ACCEPTED) else { return false };
+        accepted.keys(&txn).any(|id| {
+            let head = tree::container(&txn, id).and_then(|container| tree::head_in(&txn, &container));
+            head.is_some_and(|head| {
+                json::text_field(&head, "req") == Some(req) && json::text_field(&head, "role") == Some("user")
+            })
+        })
+    })
 }
 
 /// Appends a message with its content whole. It has no place until the judge judges the document.

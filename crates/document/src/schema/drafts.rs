@@ -16,7 +16,7 @@ use crate::{
     register::{self, Entry, Ranking, Stamp},
 };
 
-const ROOT: &str = "drafts";
+pub(crate) const ROOT: &str = "drafts";
 
 /// A draft.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -104,6 +104,13 @@ fn view(conversation: &str, entry: &Entry) -> Option<Draft> {
         req: json::text_field(value, "req")?.to_owned(),
         taken_by: json::text_field(value, "takenBy").map(str::to_owned),
     })
+}
+
+/// Reads of a stored draft which conversation it is for, and the request that its message will carry.
+pub(crate) fn request_of(key: &str, stored: &Any) -> Option<(ConversationId, String)> {
+    let (conversation, writer) = register::split(key)?;
+    let entry = Entry::parse(writer, stored)?;
+    Some((ConversationId::parse(conversation)?, json::text_field(&entry.value, "req")?.to_owned()))
 }
 
 /// Keeps what a composer holds.

@@ -2,6 +2,7 @@
 
 use syncline_protocol::names::DocumentName;
 
+use super::drafts;
 use crate::{
     ids::{ConversationId, Quarter},
     register::Ranking,
@@ -52,7 +53,7 @@ impl Kind {
             }
             Self::Index(_) => &[("conversations", Ranking::Time)],
             Self::Marks => &[("marks", Ranking::Value)],
-            // A draft is its writer's own and competes with nobody's: there is nothing to judge or fold.
+            // A draft is its writer's own and competes with nobody's: there is nothing to heal or fold.
             Self::Drafts => &[],
             Self::Conversation(_) => {
                 &[("selected", Ranking::Time), ("feedback", Ranking::Time), ("hidden", Ranking::Time)]
@@ -70,7 +71,8 @@ impl Kind {
             Self::Conversation(_) => {
                 &["meta", "messages", "accepted", "state", "facts", "runs", "selected", "feedback", "hidden"]
             }
-            Self::Drafts | Self::FreeForm => &[],
+            Self::Drafts => &[drafts::ROOT],
+            Self::FreeForm => &[],
         }
     }
 }

@@ -17,7 +17,7 @@ use syncline_document::{
 use syncline_protocol::names::{DocumentName, check_user};
 use syncline_store::StoreError;
 use syncline_sync::Draft;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{at, problem::Problem};
 use crate::{
@@ -37,11 +37,13 @@ pub(super) struct Drawn(pub(super) String);
 
 /// The user in the path, and who calls.
 #[derive(Clone)]
-pub(super) struct Home {
+pub(crate) struct Home {
     pub(super) open: Arc<Open>,
     pub(super) user: Arc<str>,
     /// Owns what a call leaves running.
     pub(super) tasks: TaskTracker,
+    /// Cancelled when the server goes down: what takes long ends early.
+    pub(super) draining: CancellationToken,
     caller: Principal,
     may_write: bool,
     /// The id that this call's key stands for.
@@ -64,7 +66,17 @@ impl FromRequestParts<Arc<App>> for Home {
             return Err(Problem::unavailable("not_ready", "the store is being opened"));
         };
         let drawn = parts.extensions.get::<Drawn>().map(|drawn| drawn.0.clone());
-        Ok(Self { open: open.clone(), user: user.into(), tasks: app.tasks.clone(), caller, may_write, drawn })
+        let (tasks, draining) = (app.tasks.clone(), app.draining.clone());
+        Ok(Self { open: open.clone(), user: user.into(), tasks, draining, caller, may_write, drawn })
+    }
+}
+
+impl Home {
+    /// A user's documents in the hands of whoever has the data folder; `None` where its store is not open.
+    pub(crate) fn of_operator(app: &App, user: &str) -> Option<Self> {
+        let (open, caller) = (app.engine()?.clone(), Principal::anyone());
+        let (tasks, draining) = (app.tasks.clone(), app.draining.clone());
+        Some(Self { open, user: user.into(), tasks, draining, caller, may_write: true, drawn: None })
     }
 }
 
@@ -132,6 +144,11 @@ impl Desk<'_> {
     /// Returns the document, to read.
     pub(super) fn replica(&mut self) -> &mut Replica {
         self.draft.replica
+    }
+
+    /// Says whether anything was written so far: what stands there already is not written again.
+    pub(super) fn has_written(&self) -> bool {
+        !self.updates.is_empty()
     }
 
     /// Writes to the document, stamped as later than all that stands there.

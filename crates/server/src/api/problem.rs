@@ -15,7 +15,7 @@ use crate::edits::SubmitError;
 
 /// Why a call did not go through.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     /// Names the kind of problem: `urn:syncline:problem:{code}`.
     r#type: String,
     /// The kind of problem, for people.
@@ -68,6 +68,19 @@ impl Problem {
 
     pub(super) fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+    }
+}
+
+impl Problem {
+    /// Says whether the same would meet whatever else is offered now: the server goes down, or saves nothing more.
+    pub(super) fn is_general(&self) -> bool {
+        matches!(self.code, "restarting" | "not_saved" | "store_failed" | "not_ready" | "forbidden")
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.detail)
     }
 }
 

@@ -1,11 +1,13 @@
 //! `syncline inspect`: the documents of a data folder or a server, or the content of one.
 
-use percent_encoding::utf8_percent_encode;
 use syncline_protocol::names::DocumentName;
 
 use crate::{
     cli::{Failure, Inspect, Place},
-    commands::{open_existing, print, remote::Remote},
+    commands::{
+        open_existing, print,
+        remote::{Remote, encode},
+    },
     inspection::{self, Content, Listing, Row},
 };
 
@@ -74,10 +76,6 @@ impl Source {
             }
         }
     }
-}
-
-fn encode(text: &str) -> String {
-    utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, Failure> {

@@ -1,11 +1,22 @@
 //! A running server, as the commands ask it: its admin endpoints over HTTP.
 
-use std::{io::Write, sync::Arc, time::Duration};
+use std::{fs::File, io::Write, sync::Arc, time::Duration};
 
-use reqwest::{Client, Response, StatusCode};
+use futures_util::TryStreamExt;
+use percent_encoding::utf8_percent_encode;
+use reqwest::{Body, Client, Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
-use crate::cli::Failure;
+use crate::{cli::Failure, serve::StopSignal};
+
+/// How long a server may think about a question.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a server may take for a file, or for all of a user's state, before it says a word.
+const TRANSFER: Duration = Duration::from_secs(3_600);
+/// Bytes of a file that are sent at a time.
+const PIECE: usize = 64 << 10;
+/// The longest line of an answer.
+const LINE_BYTES: usize = 4 << 20;
 
 /// A server and a token for it.
 pub(super) struct Remote {
@@ -18,6 +29,15 @@ pub(super) struct Remote {
 impl Remote {
     /// Prepares to ask a server; nothing is sent yet.
     pub(super) fn new(base: &str, token: Option<&str>) -> Result<Self, Failure> {
+        Self::with_patience(base, token, PATIENCE)
+    }
+
+    /// As [`Remote::new`], for calls that take long before they are answered.
+    pub(super) fn patient(base: &str, token: Option<&str>) -> Result<Self, Failure> {
+        Self::with_patience(base, token, TRANSFER)
+    }
+
+    fn with_patience(base: &str, token: Option<&str>, patience: Duration) -> Result<Self, Failure> {
         let wrong = |error: &dyn std::fmt::Display| Failure::Usage(format!("--server {base}: {error}"));
         let scheme = base.split_once("://").map(|(scheme, _)| scheme);
         if !matches!(scheme, Some("http" | "https")) {
@@ -31,7 +51,7 @@ impl Remote {
         }
         let client = Client::builder()
             .connect_timeout(Duration::from_secs(10))
-            .read_timeout(Duration::from_secs(60))
+            .read_timeout(patience)
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| wrong(&error))?;
@@ -64,8 +84,68 @@ impl Remote {
         })
     }
 
+    /// Sends nothing, to learn whether something would be taken: a server that refuses a large file while it is on its
+    /// way cannot always say why.
+    pub(super) fn offer(&self, path: &str) -> Result<(), Failure> {
+        self.runtime.block_on(async { self.call(Method::POST, path, Body::default()).await.map(drop) })
+    }
+
+    /// Sends a file and passes the lines of the answer on. `sent` learns how much is on its way, of how much.
+    pub(super) fn send(
+        &self,
+        path: &str,
+        file: File,
+        sent: impl Fn(u64, u64) + Send + Sync + 'static,
+        line: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        self.runtime.block_on(async {
+            let mut stop = StopSignal::new().map_err(|error| Failure::Check(error.to_string()))?;
+            tokio::select! {
+                biased;
+                () = stop.come() => Err(Failure::Check(
+                    "interrupted: the server goes on with what it has got; import the same again to be sure".to_owned(),
+                )),
+                done = self.exchange(path, file, sent, line) => done,
+            }
+        })
+    }
+
+    async fn exchange(
+        &self,
+        path: &str,
+        file: File,
+        sent: impl Fn(u64, u64) + Send + Sync + 'static,
+        line: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let of = file.metadata().map_or(0, |metadata| metadata.len());
+        let pieces = tokio_util::io::ReaderStream::with_capacity(tokio::fs::File::from_std(file), PIECE);
+        let mut total = 0;
+        let body = Body::wrap_stream(pieces.inspect_ok(move |piece| {
+            total += piece.len() as u64;
+            sent(total, of);
+        }));
+        let mut response = self.call(Method::POST, path, body).await?;
+        let mut text = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error))? {
+            text.extend_from_slice(&chunk);
+            let Some(last) = text.iter().rposition(|byte| *byte == b'\n') else {
+                if text.len() > LINE_BYTES {
+                    return Err(Failure::Check(format!("{}: it answers in another way", self.base)));
+                }
+                continue;
+            };
+            text[..last].split(|byte| *byte == b'\n').try_for_each(&mut *line)?;
+            text.drain(..=last);
+        }
+        Ok(())
+    }
+
     async fn ask(&self, path: &str) -> Result<Response, Failure> {
-        let mut request = self.client.get(format!("{}{path}", self.base));
+        self.call(Method::GET, path, Body::default()).await
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Body) -> Result<Response, Failure> {
+        let mut request = self.client.request(method, format!("{}{path}", self.base)).body(body);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
@@ -77,7 +157,10 @@ impl Remote {
         let text = response.text().await.unwrap_or_default();
         let reason = serde_json::from_str::<serde_json::Value>(&text)
             .ok()
-            .and_then(|body| body.pointer("/error/message")?.as_str().map(str::to_owned))
+            .and_then(|body| {
+                let words = body.pointer("/error/message").or_else(|| body.pointer("/detail"));
+                words?.as_str().map(str::to_owned)
+            })
             .unwrap_or_else(|| format!("it answered {status}"));
         Err(match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::Usage(format!("--token: {reason}")),
@@ -93,4 +176,9 @@ impl Remote {
         }
         Failure::Check(format!("cannot talk to {}: {cause}", self.base))
     }
+}
+
+/// Encodes text as one segment of a path, or one value of a query.
+pub(super) fn encode(text: &str) -> String {
+    utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

@@ -3,25 +3,18 @@
 use toml::{Table, Value};
 
 use crate::{
-    cli::{Failure, Serve, stack_bytes},
-    commands::print,
+    cli::{Failure, Serve},
+    commands::{environment, print, runtime},
     config, logging,
 };
 
 pub(crate) fn run(arguments: &Serve) -> Result<(), Failure> {
-    // What is not UTF-8 is none of ours.
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let loaded = config::load(arguments.config.as_deref(), environment, flags(arguments)?)?;
+    let loaded = config::load(arguments.config.as_deref(), environment(), flags(arguments)?)?;
     logging::start(&loaded.config.log, loaded.config.log_json).map_err(Failure::Usage)?;
     for warning in &loaded.warnings {
         tracing::warn!(event = "setting_ignored", "{warning}");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_stack_size(stack_bytes())
-        .build()
-        .map_err(|error| Failure::Check(format!("no runtime: {error}")))?;
+    let runtime = runtime()?;
     let ready = |address: &str| {
         // Whoever started the server may not listen to it.
         let _ = print(&format!("syncline ready on {address}"));

@@ -1,0 +1,52 @@
+//! `syncline export`: all of a user's state as a zip of JSON files.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write},
+};
+
+use syncline_protocol::names::check_user;
+
+use crate::{
+    cli::{Export, Failure},
+    commands::{
+        check_existing,
+        draft::{Draft, unwritable},
+        open_offline, print,
+        remote::{Remote, encode},
+        runtime,
+    },
+};
+
+pub(crate) fn run(arguments: &Export) -> Result<(), Failure> {
+    let home = &arguments.home;
+    check_user(&home.user).map_err(|error| Failure::Usage(format!("--user {:?}: {error}", home.user)))?;
+    let draft = Draft::new(&arguments.to)?;
+    let mut out = BufWriter::with_capacity(1 << 20, &draft.file);
+    match (&home.data, &home.server) {
+        (Some(data), _) => {
+            check_existing(data)?;
+            let mut archive = runtime()?.block_on(archived(data, &home.user))?;
+            io::copy(&mut archive, &mut out).map_err(|error| unwritable(&arguments.to, &error))?;
+        }
+        (None, Some(server)) => {
+            let remote = Remote::patient(server, home.token.as_deref())?;
+            remote.copy(&format!("/v1/users/{}/export", encode(&home.user)), &mut out)?;
+        }
+        (None, None) => return Err(Failure::Usage("give --data or --server".to_owned())),
+    }
+    out.flush().map_err(|error| unwritable(&arguments.to, &error))?;
+    drop(out);
+    let bytes = draft.keep(&arguments.to)?;
+    print(&format!("{bytes} bytes in {}", arguments.to.display()))
+}
+
+async fn archived(data: &std::path::Path, user: &str) -> Result<File, Failure> {
+    let offline = open_offline(data).await?;
+    let archive = match offline.home(user) {
+        Some(home) => home.archive().await.map_err(|problem| Failure::Check(problem.to_string())),
+        None => Err(Failure::Check("the store is not open, which is a bug".to_owned())),
+    };
+    offline.close().await?;
+    archive
+}
