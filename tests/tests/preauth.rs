@@ -125,6 +125,40 @@ async fn a_document_that_is_given_up_gives_back_what_waited_for_it() {
     authenticated(&mut client).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn leaving_a_document_does_not_renew_its_allowance_of_syncs() {
+    let (_folder, server) = start(&[("step1_burst", 3), ("step1_every_ms", 600_000)]).await;
+    let of = |device| token(server.data(), "ada", &["--device", device]);
+    let (phone, laptop) = (of("phone"), of("laptop"));
+    // By CLOSE, by a token of another device, by another session of the same document.
+    let rounds = [("ada/x", &phone), ("ada/x", &laptop), ("ada/x\0one", &phone), ("ada/x", &phone)];
+    let mut client = socket(&server, "ada/x").await;
+    for (round, (address, token)) in rounds.into_iter().enumerate() {
+        client = client.addressed(address);
+        client.send_auth(token, VERSION).await.expect("sent");
+        client.send(&Reply::SyncStep1(&[0])).await.expect("sent");
+        if round < 3 {
+            client.until(|event| matches!(event, Event::Step1(_)).then_some(())).await.expect("synced");
+        }
+        if round != 0 {
+            client.send_frame(detach(address)).await.expect("sent");
+        }
+    }
+    let (code, reason) = client.closed().await.expect("closed");
+    assert_eq!(code, 1013, "{reason}");
+    assert!(reason.contains("SyncStep1"), "{reason}");
+    // Other documents have their own, and so has another connection.
+    let mut client = socket(&server, "ada/x").await;
+    for name in ["ada/x", "ada/y"] {
+        client = client.addressed(name);
+        for _ in 0..3 {
+            client.send_auth(&phone, VERSION).await.expect("sent");
+            client.send(&Reply::SyncStep1(&[0])).await.expect("sent");
+            client.until(|event| matches!(event, Event::Step1(_)).then_some(())).await.expect("synced");
+        }
+    }
+}
+
 /// Waits for a status in which exactly these devices are online.
 async fn online(watcher: &mut Client, wanted: &[&str]) {
     let seen = watcher.until(|event| {

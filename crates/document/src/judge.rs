@@ -8,13 +8,15 @@
 //! out together with that: so what is stored is always healed, and a ledger can be made from it.
 
 mod conversation;
+mod devices;
 mod messages;
 mod registers;
+mod tips;
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
-use yrs::Any;
+use yrs::{Any, Transact as _};
 
 use self::messages::Messages;
 use crate::{
@@ -22,8 +24,11 @@ use crate::{
     hlc::Clock,
     ids::ConversationId,
     json,
+    order::SELECTED,
+    register,
     schema::{Kind, drafts},
     watch::{Author, Changes},
+    winners::Winners,
 };
 
 /// What the server remembers of an open document to judge what devices do to it.
@@ -31,6 +36,8 @@ use crate::{
 pub struct Ledger {
     kind: Kind,
     messages: Messages,
+    /// The registers that say which devices are signed out.
+    revoked: Winners,
     /// When to look for writers that are gone: with the first edit after a load, then once a day.
     sweep_at_ms: u64,
 }
@@ -52,6 +59,17 @@ pub struct Judgement {
     /// Drafts that were written: for which conversation, and the request that their message will carry. Where that is
     /// saved already, they are done.
     pub drafts: Vec<(ConversationId, String)>,
+    /// Devices that were signed out for good or let in again, as they stand now.
+    pub devices: Vec<DeviceStanding>,
+}
+
+/// How a device stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceStanding {
+    /// Its id.
+    pub device: String,
+    /// It is signed out for good.
+    pub is_revoked: bool,
 }
 
 /// A message that was accepted.
@@ -113,6 +131,18 @@ pub struct Malformed {
     pub reason: &'static str,
 }
 
+impl Judgement {
+    /// Says whether nothing follows from what was judged. A message that came back with its place is accepted and leaves
+    /// nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.update.is_none()
+            && self.accepted.is_empty()
+            && self.malformed.is_empty()
+            && self.devices.is_empty()
+            && self.drafts.is_empty()
+    }
+}
+
 impl Ledger {
     /// Makes the ledger of a document, from its committed state, and starts to watch it. Messages that are not accepted
     /// yet wait for the first [`Ledger::judge`].
@@ -124,10 +154,15 @@ impl Ledger {
             Kind::Conversation(_) => Messages::of(replica)?,
             _ => Messages::default(),
         };
+        let revoked = match kind {
+            Kind::Profile => replica
+                .read(|doc| Winners::read(&doc.transact(), devices::DEVICES, devices::is_revocation))?,
+            _ => Winners::default(),
+        };
         if !kind.watched().is_empty() {
             replica.watch(kind.watched())?;
         }
-        Ok(Self { kind, messages, sweep_at_ms: 0 })
+        Ok(Self { kind, messages, revoked, sweep_at_ms: 0 })
     }
 
     /// Judges what was applied to the document since the last call, and writes what follows from it. Call it after
@@ -152,15 +187,40 @@ impl Ledger {
                 self.sweep_at_ms = now_ms + SWEEP_EVERY_MS;
                 registers::sweep(&mut bench, self.kind.registers(), now_ms);
             }
-            if matches!(self.kind, Kind::Conversation(_)) {
-                conversation::judge(&mut bench, &mut self.messages);
+            match self.kind {
+                Kind::Conversation(_) => conversation::judge(&mut bench, &mut self.messages),
+                Kind::Profile => devices::judge(&mut bench, &mut self.revoked),
+                _ => {}
             }
             bench.list_drafts();
             bench.judgement
         })?;
         // What was just written needs no judgement.
-        replica.changes();
+        let written = replica.changes();
+        self.note(replica, &written)?;
         Ok(Judgement { update: edited.update, ..edited.value })
+    }
+}
+
+impl Ledger {
+    /// Takes in the registers that the judge wrote itself.
+    fn note(&mut self, replica: &mut Replica, written: &Changes) -> Result<(), Broken> {
+        let choices = written.keys.keys().filter(|(root, _)| *root == SELECTED);
+        let devices = written.keys.keys().filter(|(root, _)| *root == devices::DEVICES);
+        if choices.clone().chain(devices.clone()).next().is_none() {
+            return Ok(());
+        }
+        replica.read(|doc| {
+            let txn = doc.transact();
+            for (_, key) in choices {
+                self.messages.tips.chosen(&txn, &self.messages.order, key);
+            }
+            for (root, key) in devices {
+                if register::split(key).is_some_and(|(field, _)| devices::is_revocation(field)) {
+                    self.revoked.refresh(&txn, root, key);
+                }
+            }
+        })
     }
 }
 

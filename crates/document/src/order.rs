@@ -1,6 +1,8 @@
 //! The order of a conversation as the server accepted it: a tree in which every message follows one that was accepted
 //! before it, so that no walk can loop.
 
+pub(crate) mod paths;
+
 use std::{collections::HashMap, sync::Arc};
 
 use yrs::{Any, Map as _, Out, ReadTxn};
@@ -131,6 +133,11 @@ impl Order {
         self.index.get(id).or_else(|| self.index.get(self.same.get(id)?)).copied()
     }
 
+    /// Finds a message that has a place of its own.
+    pub(crate) fn placed(&self, id: &str) -> Option<usize> {
+        self.index.get(id).copied()
+    }
+
     /// Returns the acceptance of a message, if it has one.
     pub(crate) fn acceptance(&self, id: &str) -> Option<Acceptance> {
         match self.index.get(id) {
@@ -167,17 +174,17 @@ impl Order {
         let mut branch = Vec::new();
         let mut at = of;
         // A child is always later than what it follows, so this ends.
-        while let Some(next) = self.shown_child(at, chosen) {
+        while let Some(next) = self.shown_child(at, chosen.of(at.map_or(TOP, |at| &self.nodes[at].id))) {
             branch.push(next);
             at = Some(next);
         }
         branch
     }
 
-    fn shown_child(&self, of: Option<usize>, chosen: &Choices) -> Option<usize> {
+    /// Returns the child of a message, or of the top, that is shown: the chosen one, else the newest.
+    pub(crate) fn shown_child(&self, of: Option<usize>, choice: Option<&str>) -> Option<usize> {
         let children = self.children(of);
-        let key = of.map_or(TOP, |of| &self.nodes[of].id);
-        let choice = chosen.0.get(key).and_then(|id| self.find(id));
+        let choice = choice.and_then(|id| self.find(id));
         choice.filter(|choice| self.nodes[*choice].after == of).or_else(|| children.last().copied())
     }
 }
@@ -192,6 +199,11 @@ impl Choices {
         let choices =
             fields.into_iter().filter_map(|(parent, field)| Some((parent, field.text()?.to_owned())));
         Self(choices.collect())
+    }
+
+    /// Returns the child that was chosen behind a message.
+    fn of(&self, parent: &str) -> Option<&str> {
+        self.0.get(parent).map(String::as_str)
     }
 }
 

@@ -253,6 +253,37 @@ fn what_the_server_appends_is_placed_and_survives_a_restart() {
 }
 
 #[test]
+fn a_revocation_is_told_with_what_stands_then() {
+    let mut server = Server::new(Kind::Profile);
+    let (mut phone, mut laptop) = (Device::new(11, "phone"), Device::new(12, "laptop"));
+    let told = |judgement: &Judgement| -> Vec<(String, bool)> {
+        judgement.devices.iter().map(|told| (told.device.clone(), told.is_revoked)).collect()
+    };
+    phone.set("devices", "phone|name", &json!("iPhone"));
+    phone.set("devices", "tv|revoked", &json!(true));
+    assert_eq!(told(&phone.sync(&mut server)), [("tv".to_owned(), true)]);
+    laptop.clock_ms += 10;
+    laptop.set("devices", "phone|revoked", &json!(true));
+    assert_eq!(told(&laptop.sync(&mut server)), [("phone".to_owned(), true)]);
+    // An earlier word of another writer changes nothing; a later one does.
+    phone.set("devices", "phone|revoked", &json!(false));
+    assert_eq!(told(&phone.sync(&mut server)), [("phone".to_owned(), true)]);
+    server.restart();
+    phone.clock_ms += 100;
+    phone.set("devices", "phone|revoked", &json!(false));
+    assert_eq!(told(&phone.sync(&mut server)), [("phone".to_owned(), false)]);
+    phone.set("devices", "phone|name", &json!("Old"));
+    phone.set("devices", "a b|revoked", &json!(true));
+    assert!(told(&phone.sync(&mut server)).is_empty());
+    // From the future: it counts from its arrival on.
+    phone.clock_ms += 10 * FUTURE_MS;
+    phone.set("devices", "tv|revoked", &json!(false));
+    let judgement = phone.sync(&mut server);
+    assert_eq!(judgement.heals.len(), 1);
+    assert_eq!(told(&judgement), [("tv".to_owned(), false)]);
+}
+
+#[test]
 fn what_writers_left_that_are_gone_for_ninety_days_folds_into_the_servers_with_its_time() {
     const DAY: u64 = 24 * 60 * 60 * 1_000;
     let kind = Kind::Index(Quarter { year: 2023, quarter: 4 });

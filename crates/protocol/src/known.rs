@@ -85,6 +85,13 @@ struct Fresh {
     fragments: u32,
 }
 
+impl Checked {
+    /// Returns how many clocks it deletes that were there, at most.
+    pub fn deleted_clocks(&self) -> u64 {
+        self.deletes.iter().map(|delete| u64::from(delete.end - delete.start)).sum()
+    }
+}
+
 impl Default for Known {
     fn default() -> Self {
         Self::new()

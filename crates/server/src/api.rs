@@ -67,6 +67,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(profile::devices))
         .routes(routes!(profile::name_device))
         .routes(routes!(profile::revoke_device))
+        .routes(routes!(profile::restore_device))
         .routes(routes!(profile::folders, profile::create_folder))
         .routes(routes!(profile::change_folder, profile::delete_folder))
         .routes(routes!(drafts::list))

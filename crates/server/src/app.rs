@@ -4,7 +4,6 @@ use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -13,13 +12,14 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    auth::Auth,
+    auth::{Auth, Denied, Principal},
     blobs::Blobs,
     config::Config,
     gate::Shares,
     http::rates::Counts,
     metrics::Metrics,
     outbound::Room,
+    pace::Rate,
     registry::{Census, Engine, Registry},
 };
 
@@ -104,7 +104,7 @@ impl App {
                 )),
                 large: limits.large_message_bytes,
                 most: limits.message_bytes,
-                patience: Duration::from_millis(limits.send_ms),
+                rate: Rate::of(limits),
             }),
             room: Arc::new(Room::new(limits)),
             connections: Arc::new(Semaphore::new(limits.connections)),
@@ -133,6 +133,37 @@ impl App {
     /// Returns the engine, if the store is open.
     pub fn engine(&self) -> Option<&Arc<Open>> {
         self.engine.get()
+    }
+
+    /// Finds out who the bearer of a token is.
+    ///
+    /// # Errors
+    /// [`Denied`] says why the token is not accepted, or that its device was revoked.
+    pub fn principal(&self, token: Option<&str>) -> Result<Principal, Denied> {
+        let principal = self.auth.principal(token)?;
+        self.check_device(principal.user(), principal.device())?;
+        Ok(principal)
+    }
+
+    /// Refuses a user's device that was revoked.
+    ///
+    /// # Errors
+    /// [`Denied::Revoked`]; [`Denied::Unknown`] where that cannot be read.
+    pub(crate) fn check_device(
+        &self,
+        user: Option<&Arc<str>>,
+        device: Option<&Arc<str>>,
+    ) -> Result<(), Denied> {
+        let (Some(user), Some(device)) = (user, device) else { return Ok(()) };
+        let engine = self.engine().ok_or(Denied::Unknown)?;
+        match engine.registry.engine().revoked.is_revoked(&*engine.store, user, device) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(Denied::Revoked),
+            Err(error) => {
+                tracing::error!(event = "device_unknown", %error);
+                Err(Denied::Unknown)
+            }
+        }
     }
 
     /// Waits for the store to be open.

@@ -11,21 +11,23 @@ use syncline_protocol::{
     frame::{Address, Dialect, HocuspocusFrame, Message, Reply, decode_hocuspocus, decode_plain, encode},
     names::DocumentName,
 };
-use syncline_sync::{Access, Join, PeerId};
+use syncline_sync::{Access, Join, PeerId, Step1s};
 use tokio::time::Instant;
 
 use crate::{
     app::{App, HeldPlace, Open},
     auth::{Denied, Principal},
+    clock::now_ms,
     connection::keep_alive_frame,
     document::Document,
     metrics::Speaks,
     outbound::{Closing, Outbound},
+    revoked::Listed,
 };
 
 use preauth::Allowance;
 pub(crate) use visitor::Visitor;
-use visitor::{Identity, expiry, rights};
+use visitor::{Identity, closing, expiry};
 
 /// A document's name, and the session that a client may add to it.
 const ADDRESS_BYTES: usize = 512 + 1 + 128;
@@ -51,6 +53,8 @@ struct Joined {
     expires: Option<Instant>,
     /// It was asked for a new token.
     asked: bool,
+    /// Lists the socket as one of its device's.
+    _listed: Option<Listed>,
     /// Another user or device took the address over: until then the client has to sync anew.
     sync_by: Option<Instant>,
     /// Its place among the SyncStep1 of the connection, which are answered in order; 0 before its first.
@@ -82,6 +86,9 @@ pub(crate) struct Attachments {
     addresses: HashMap<Box<str>, Attachment>,
     /// SyncStep1 received.
     steps1: u64,
+    /// What is left of them for each document, whatever its addresses and however often they are given up; none while it
+    /// is whole.
+    step1s: HashMap<Box<str>, Step1s>,
     /// What came without a token that opens anything, all addresses together.
     allowance: Allowance,
     /// A Hocuspocus socket that has nothing but denials takes the place of a refused one.
@@ -105,6 +112,7 @@ impl Attachments {
             refused: None,
             addresses: HashMap::new(),
             steps1: 0,
+            step1s: HashMap::new(),
             allowance: Allowance::default(),
             place: None,
         }
@@ -135,7 +143,7 @@ impl Attachments {
                 let reason = "this path names no document: connect to /sync/DOCUMENT";
                 return Err(Closing::Malformed(reason.to_owned()));
             };
-            match self.visitor.rights(&name) {
+            match self.visitor.rights(&self.app, &name) {
                 Ok((principal, access)) => {
                     let dialect = if self.visitor.ysweet { Dialect::Ysweet } else { Dialect::Plain };
                     self.plain = Some(self.join(&name, dialect, None, access, &principal));
@@ -177,6 +185,11 @@ impl Attachments {
             }
             return Ok(());
         }
+        if let Message::SyncStep1(_) = message
+            && let Some(Attachment::Joined(_)) = self.addresses.get(address.raw)
+        {
+            self.spend_step1(address.document)?;
+        }
         match self.addresses.get_mut(address.raw) {
             Some(Attachment::Joined(joined)) => {
                 if let Message::SyncStep1(_) = message {
@@ -216,7 +229,7 @@ impl Attachments {
     fn authenticate(&mut self, address: &Address<'_>, token: &str, bytes: usize) -> Result<(), Closing> {
         let principal = match token {
             "" => self.visitor.principal.clone(),
-            token => self.app.auth.principal(Some(token)),
+            token => self.app.principal(Some(token)),
         };
         let waiting = match self.addresses.get_mut(address.raw) {
             Some(Attachment::Waiting { frames, .. }) => std::mem::take(frames),
@@ -240,7 +253,10 @@ impl Attachments {
         answer: bool,
     ) -> Result<bool, Closing> {
         let rights = match DocumentName::parse(address.document) {
-            Ok(name) => rights(principal, &name).map(|(principal, access)| (name, principal, access)),
+            Ok(name) => self
+                .visitor
+                .rights_of(&self.app, principal, &name)
+                .map(|(principal, access)| (name, principal, access)),
             Err(error) => Err(Closing::Forbidden(error.to_string())),
         };
         let (name, principal, access) = match rights {
@@ -310,6 +326,30 @@ impl Attachments {
         }
     }
 
+    /// Takes one SyncStep1 from what is left of them for a document. The session counts for each attachment; a client
+    /// that gives one up and makes another goes on with what was left here.
+    fn spend_step1(&mut self, document: &str) -> Result<(), Closing> {
+        let (settings, now) = (&self.open.registry.engine().settings, now_ms());
+        if let Some(step1s) = self.step1s.get_mut(document) {
+            if step1s.take(settings, now) {
+                return Ok(());
+            }
+            return Err(Closing::TryLater("too many SyncStep1: sync once per connection".to_owned()));
+        }
+        let limit = self.app.config.limits.documents_per_connection;
+        if self.step1s.len() >= limit {
+            self.step1s.retain(|_, step1s| !step1s.is_full(settings, now));
+        }
+        if self.step1s.len() >= limit {
+            let reason = "too many documents opened and closed at once: keep them open";
+            return Err(Closing::TryLater(reason.to_owned()));
+        }
+        let mut step1s = Step1s::full(settings, now);
+        step1s.take(settings, now);
+        self.step1s.insert(document.into(), step1s);
+        Ok(())
+    }
+
     fn join(
         &self,
         name: &DocumentName,
@@ -330,8 +370,24 @@ impl Attachments {
             device_kind: visitor.device_kind.clone(),
             wants_status: visitor.wants_status,
         };
+        let (user, device) = (identity.user.as_ref(), identity.device.as_ref());
+        let revoked = &self.open.registry.engine().revoked;
+        let listed = user.zip(device).map(|(user, device)| revoked.list(user, device, &self.outbound));
+        // Once more, now that it is listed: it may have been revoked in between.
+        if let Err(denied) = self.app.check_device(user, device) {
+            self.outbound.close(closing(denied));
+        }
         let (document, peer) = self.open.registry.attach(name, &join, &self.outbound);
-        Joined { document, peer, identity, expires: expiry(principal), asked: false, sync_by: None, step1: 0 }
+        Joined {
+            document,
+            peer,
+            identity,
+            expires: expiry(principal),
+            asked: false,
+            _listed: listed,
+            sync_by: None,
+            step1: 0,
+        }
     }
 
     /// Says whether anything was judged: until then the time before authentication runs.

@@ -176,6 +176,14 @@ pub enum Denied {
     /// Somebody else made it.
     #[error("the token is from another issuer: it must be the one given with --jwt-issuer")]
     Issuer,
+    /// Its device was signed out for good.
+    #[error(
+        "this device was revoked by its user: let it in again from another one, or sign in as a new device"
+    )]
+    Revoked,
+    /// Whether its device was signed out cannot be read for now.
+    #[error("whether this device was revoked cannot be read for now: try again in a moment")]
+    Unknown,
     /// Its user or device is not a name.
     #[error("the token names nobody: {0}")]
     Name(#[from] NameError),
@@ -193,6 +201,8 @@ impl Denied {
             Self::Early => "token_early",
             Self::Audience => "token_audience",
             Self::Issuer => "token_issuer",
+            Self::Revoked => "device_revoked",
+            Self::Unknown => "device_unknown",
             Self::Name(_) => "token_name",
         }
     }

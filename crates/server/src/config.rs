@@ -272,5 +272,7 @@ mod tests {
         let mut config = Config::default();
         config.limits.large_pool_bytes = config.limits.message_bytes;
         config.check().expect("one at a time");
+        let text = refused(|config| config.limits.waiting_pool_bytes = config.limits.message_bytes);
+        assert!(text.contains("waiting_pool_bytes"), "{text}");
     }
 }

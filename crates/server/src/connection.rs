@@ -24,6 +24,7 @@ use crate::{
     egress,
     gate::{Gate, Shut},
     outbound::{Closing, Outbound},
+    pace::Rate,
 };
 
 /// Frames handled before what they caused is written.
@@ -240,7 +241,7 @@ impl<S: Wire> Connection<S> {
 
     /// Writes everything that is queued.
     async fn write(&mut self) -> Result<(), Closing> {
-        let limit = Duration::from_millis(self.app.config.limits.send_ms);
+        let rate = Rate::of(&self.app.config.limits);
         loop {
             let closing = self.outbound.take(&mut self.frames);
             if self.frames.is_empty() {
@@ -251,7 +252,7 @@ impl<S: Wire> Connection<S> {
             // A pong may be on its way.
             self.flush().await?;
             let wire = self.socket.get_mut().inner_mut();
-            match egress::write_all(wire, &mut self.frames, limit).await {
+            match egress::write_all(wire, &mut self.frames, rate).await {
                 Ok(()) => self.sent = Instant::now(),
                 Err(error) => {
                     // Half a frame may be out: a close frame would be read as its other half.
@@ -354,6 +355,7 @@ fn fault(error: &Error) -> Closing {
         Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
             Some(shut @ Shut::PreAuth) => Closing::PreAuth(shut.to_string()),
             Some(shut @ Shut::Starved) => Closing::TryLater(shut.to_string()),
+            Some(Shut::Slow) => Closing::Timeout("a large message came too slowly"),
             None => Closing::Gone,
         },
         Error::Protocol(_) | Error::Utf8(_) => Closing::Malformed("not a WebSocket frame".to_owned()),

@@ -6,19 +6,24 @@
 
 use std::{
     cell::Cell,
+    collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Weak,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
 };
 
 use bytes::Bytes;
-use parking_lot::Mutex;
-use syncline_document::record::{Entry, Origin, Sequence};
+use parking_lot::{Mutex, MutexGuard};
+use syncline_document::{
+    DeviceStanding,
+    record::{Entry, Origin, Sequence},
+};
 use syncline_protocol::{frame::Message, names::DocumentName};
 use syncline_store::{Row, StoreError};
 use syncline_sync::{Edit, Effect, Join, Looking, PeerId, Session, Verdict, Writing};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     clock::now_ms,
@@ -53,6 +58,12 @@ pub struct Document {
     glance: AtomicU8,
     /// The newest sequence that a commit report named, until the session is told.
     durable: AtomicU64,
+    /// Somebody is on the way to tell it, once the lock is free.
+    telling: AtomicBool,
+    /// Devices that were revoked or let in again, until that is durable.
+    standings: Mutex<Vec<(Sequence, Vec<DeviceStanding>)>>,
+    /// Places for reads over HTTP.
+    reads: Arc<Semaphore>,
     me: Weak<Document>,
 }
 
@@ -75,9 +86,11 @@ impl Document {
     pub(crate) fn new(name: DocumentName, engine: Arc<Engine>) -> Arc<Self> {
         let server_client = engine.journal.store().identity().server_client(&name);
         let session = Session::new(name.clone(), server_client, engine.settings.clone(), now_ms());
+        let reads = Arc::new(Semaphore::new(engine.reads_per_document));
         Arc::new_cyclic(|me| Self {
             name,
             engine,
+            reads,
             inner: Mutex::new(Inner {
                 session,
                 links: Vec::new(),
@@ -89,6 +102,8 @@ impl Document {
             next_tick_ms: AtomicU64::new(NEVER),
             glance: AtomicU8::new(LOOK),
             durable: AtomicU64::new(0),
+            telling: AtomicBool::new(false),
+            standings: Mutex::default(),
             me: me.clone(),
         })
     }
@@ -165,17 +180,34 @@ impl Document {
         })
     }
 
-    /// Has the document read. `false` where this handle was taken out of the registry; `looking` is then left there.
-    pub(crate) fn look(&self, looking: &mut Option<Looking>) -> bool {
+    /// Has the document read. `None` where this handle was taken out of the registry; `looking` is then left there.
+    pub(crate) fn look(&self, looking: &mut Option<Looking>) -> Option<Result<(), SubmitError>> {
+        let place = match self.reading() {
+            Ok(place) => place,
+            Err(error) => return Some(Err(error)),
+        };
         let mut inner = self.inner.lock();
-        if !inner.retired {
-            self.carry_out(&mut inner, |session, now, fx| {
-                if let Some(looking) = looking.take() {
-                    session.look(looking, now, fx);
-                }
-            });
+        if inner.retired {
+            return None;
         }
-        !inner.retired
+        self.carry_out(&mut inner, |session, now, fx| {
+            if let Some(looking) = looking.take() {
+                let placed: Looking = Box::new(move |replica| {
+                    let deliver = looking(replica);
+                    Box::new(move || {
+                        deliver();
+                        drop(place);
+                    })
+                });
+                session.look(placed, now, fx);
+            }
+        });
+        Some(Ok(()))
+    }
+
+    /// Takes a place for a read: it is given back when the permit is dropped.
+    pub(crate) fn reading(&self) -> Result<OwnedSemaphorePermit, SubmitError> {
+        self.reads.clone().try_acquire_owned().map_err(|_| SubmitError::Crowded)
     }
 
     fn begin(
@@ -269,6 +301,10 @@ impl Document {
             }
             Effect::AppendJudged { entry, judged, verdict } => {
                 let Some(me) = self.me.upgrade() else { return };
+                if !verdict.judgement.devices.is_empty() {
+                    let standings = verdict.judgement.devices.clone();
+                    self.standings.lock().push((entry.sequence, standings));
+                }
                 let mut rows = self.rows(inner, entry.sequence, &verdict);
                 let updates =
                     [Some(&entry), judged.as_ref()].into_iter().flatten().map(|entry| &*entry.bytes);
@@ -348,15 +384,47 @@ impl Document {
 
     /// Takes note of a durable sequence; [`Document::tell_durable`] passes the newest on, once.
     pub fn note_durable(&self, sequence: Sequence) {
-        self.durable.fetch_max(sequence, Ordering::Relaxed);
+        self.durable.fetch_max(sequence, Ordering::SeqCst);
     }
 
-    /// Tells the session what [`Document::note_durable`] noted since the last time.
+    /// Tells the session what [`Document::note_durable`] noted since the last time. Does not wait: where somebody is in
+    /// the document it is told once they leave, so that a document at work holds up nobody else's acks.
     pub fn tell_durable(&self) {
-        let sequence = self.durable.swap(0, Ordering::Relaxed);
-        if sequence > 0 {
-            self.enter(|session, now, fx| session.durable(sequence, now, fx));
+        if let Some(inner) = self.inner.try_lock() {
+            return self.tell(inner);
         }
+        let Some(me) = self.me.upgrade() else { return };
+        if !self.telling.swap(true, Ordering::SeqCst) {
+            self.engine.tells.spawn_blocking_on(
+                move || {
+                    // Before it looks what to tell: what is noted from now on may be left to this.
+                    me.telling.store(false, Ordering::SeqCst);
+                    me.tell(me.inner.lock());
+                },
+                &self.engine.runtime,
+            );
+        }
+    }
+
+    fn tell(&self, mut inner: MutexGuard<'_, Inner>) {
+        let sequence = self.durable.swap(0, Ordering::SeqCst);
+        if sequence == 0 {
+            return;
+        }
+        let standings: Vec<DeviceStanding> = {
+            let mut waiting = self.standings.lock();
+            let due: Vec<_> = waiting.extract_if(.., |(due, _)| *due <= sequence).collect();
+            due.into_iter().flat_map(|(_, standings)| standings).collect()
+        };
+        let user = self.name.owner().unwrap_or_default();
+        // Before anybody hears that it is saved: who is told so may try at once.
+        if !standings.is_empty() {
+            self.engine.revoked.changed(user, &standings);
+        }
+        self.carry_out(&mut inner, |session, now, fx| session.durable(sequence, now, fx));
+        drop(inner);
+        // After the acks: a device that signs itself out hears that this is saved.
+        self.engine.revoked.close(user, &newest(standings));
     }
 
     /// Says what a tick must know without the lock: whether it is in memory, and whether it has to be looked at.
@@ -366,19 +434,19 @@ impl Document {
         Glance { open: glance & OPEN != 0, due }
     }
 
-    /// Ticks the session if that is due, and says how it stands. One that nobody needs is retired.
+    /// Ticks the session if that is due, and says how it stands. One that nobody needs is retired. Where somebody is in
+    /// the document it is left for the next time.
     pub(crate) fn tick(&self, now: u64) -> Standing {
         let mut evicted = false;
+        let Some(mut inner) = self.inner.try_lock() else { return Standing::default() };
         if self.next_tick_ms.load(Ordering::Relaxed) <= now {
-            evicted = self
-                .enter(|session, now, fx| {
-                    let was_open = session.is_open();
-                    session.tick(now, fx);
-                    was_open && !session.is_open()
-                })
-                .unwrap_or(false);
+            let ticked = self.carry_out(&mut inner, |session, now, fx| {
+                let was_open = session.is_open();
+                session.tick(now, fx);
+                was_open && !session.is_open()
+            });
+            evicted = ticked.unwrap_or(false);
         }
-        let mut inner = self.inner.lock();
         inner.retired |= inner.session.is_idle() && inner.edits.is_empty();
         Standing {
             evicted,
@@ -389,6 +457,13 @@ impl Document {
     }
 }
 
+/// Leaves of every device how it stands last.
+fn newest(standings: Vec<DeviceStanding>) -> Vec<DeviceStanding> {
+    let by_device: HashMap<String, bool> =
+        standings.into_iter().map(|standing| (standing.device, standing.is_revoked)).collect();
+    by_device.into_iter().map(|(device, is_revoked)| DeviceStanding { device, is_revoked }).collect()
+}
+
 /// What can be said of a document at a glance.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Glance {
@@ -397,7 +472,7 @@ pub(crate) struct Glance {
 }
 
 /// How a document stands after a tick.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Standing {
     /// It left memory just now.
     pub(crate) evicted: bool,

@@ -20,6 +20,9 @@ pub enum SubmitError {
     /// Too many updates wait for this document.
     #[error("too many updates wait for this document: try again in a moment")]
     Busy,
+    /// Too many reads wait for this document.
+    #[error("too many reads wait for this document: try again in a moment")]
+    Crowded,
     /// The server is going down, or the document's session was ended.
     #[error("the server is restarting: try again")]
     Gone,

@@ -4,13 +4,15 @@
 //! it. Here a socket that is idle keeps nothing, and a large message, such as a whole document, is written from
 //! the memory that all its readers share.
 
-use std::{cell::Cell, collections::VecDeque, io, time::Duration};
+use std::{cell::Cell, collections::VecDeque, io};
 
 use bytes::Bytes;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
-    time::timeout,
+    time::{Instant, timeout_at},
 };
+
+use crate::pace::Rate;
 
 /// Messages above this many bytes are not copied; what is gathered is written when it reaches this.
 const GATHERED: usize = 16 << 10;
@@ -22,15 +24,16 @@ thread_local! {
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Writes every message and empties the queue. A reader may be slow: each part has `limit` for itself.
+/// Writes every message and empties the queue. A reader may be slow, but not slower than `rate`.
 ///
 /// # Errors
-/// Those of the stream, `TimedOut` where nothing moved for that long; some messages may have been written in part.
+/// Those of the stream, `TimedOut` where too little moved; some messages may have been written in part.
 pub(crate) async fn write_all<W: AsyncWrite + Unpin>(
     wire: &mut W,
     messages: &mut VecDeque<Bytes>,
-    limit: Duration,
+    rate: Rate,
 ) -> io::Result<()> {
+    let mut due = rate.begin();
     let mut gathered = SPARE.take();
     gathered.clear();
     for message in messages.drain(..) {
@@ -40,24 +43,30 @@ pub(crate) async fn write_all<W: AsyncWrite + Unpin>(
             gathered.extend_from_slice(&message);
         }
         if large || gathered.len() > GATHERED {
-            write(wire, &gathered, limit).await?;
+            write(wire, &gathered, rate, &mut due).await?;
             gathered.clear();
         }
         if large {
-            write(wire, &message, limit).await?;
+            write(wire, &message, rate, &mut due).await?;
         }
     }
-    write(wire, &gathered, limit).await?;
+    write(wire, &gathered, rate, &mut due).await?;
     SPARE.set(gathered);
-    timeout(limit, wire.flush()).await?
+    timeout_at(due, wire.flush()).await?
 }
 
-async fn write<W: AsyncWrite + Unpin>(wire: &mut W, mut bytes: &[u8], limit: Duration) -> io::Result<()> {
+async fn write<W: AsyncWrite + Unpin>(
+    wire: &mut W,
+    mut bytes: &[u8],
+    rate: Rate,
+    due: &mut Instant,
+) -> io::Result<()> {
     while !bytes.is_empty() {
-        let written = timeout(limit, wire.write(bytes)).await??;
+        let written = timeout_at(*due, wire.write(bytes)).await??;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
+        *due = rate.moved(*due, written);
         bytes = &bytes[written..];
     }
     Ok(())
@@ -81,10 +90,15 @@ fn put_header(length: usize, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures_util::StreamExt;
+    use tokio::io::AsyncReadExt;
     use tokio_tungstenite::{WebSocketStream, tungstenite::protocol::Role};
 
     use super::*;
+
+    const RATE: Rate = Rate { patience: Duration::from_secs(30), bytes_per_s: 1_000 };
 
     #[tokio::test]
     async fn a_client_reads_messages_of_every_length_in_order() {
@@ -93,7 +107,7 @@ mod tests {
         let (mut ours, theirs) = tokio::io::duplex(1 << 10);
         let mut queue: VecDeque<Bytes> = sent.iter().cloned().collect();
         let written = async {
-            write_all(&mut ours, &mut queue, Duration::from_secs(60)).await.expect("the client reads");
+            write_all(&mut ours, &mut queue, RATE).await.expect("the client reads");
             drop(ours);
         };
         let read = async {
@@ -104,5 +118,23 @@ mod tests {
         let ((), received) = tokio::join!(written, read);
         assert_eq!(received, sent);
         assert!(queue.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_takes_a_few_bytes_now_and_then_is_given_up() {
+        let rate = Rate { patience: Duration::from_millis(200), bytes_per_s: 100_000 };
+        let (mut ours, mut theirs) = tokio::io::duplex(1 << 10);
+        let mut queue = VecDeque::from([Bytes::from(vec![7; 300_000])]);
+        let reader = tokio::spawn(async move {
+            while theirs.read_u8().await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        let writing = write_all(&mut ours, &mut queue, rate);
+        let ended = tokio::time::timeout(Duration::from_secs(20), writing).await.expect("it ends");
+        let error = ended.expect_err("200 bytes a second");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(ours);
+        reader.await.expect("no panic");
     }
 }

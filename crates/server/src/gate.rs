@@ -3,22 +3,24 @@
 //!
 //! The reader behind it allocates what a header announces. The gate holds back the last byte of a header until
 //! the frame is within the limit of its connection and, where it is large, until its share of the memory that
-//! all large messages have together is taken.
+//! all large messages have together is taken. What has its share has to come on at the least rate ([`Rate`]), or gives it
+//! back with its connection.
 
 use std::{
     io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::Sleep,
+    time::{Instant, Sleep},
 };
 use tokio_util::sync::PollSemaphore;
+
+use crate::pace::Rate;
 
 /// The longest header: two bytes, eight of length, four of mask.
 const HEADER: usize = 14;
@@ -32,6 +34,9 @@ pub(crate) enum Shut {
     /// No share of the memory for large messages came free in time.
     #[error("too many large messages at once: reconnect in a while")]
     Starved,
+    /// A message that has its share comes too slowly.
+    #[error("a large message came too slowly: reconnect")]
+    Slow,
 }
 
 /// What the gate of every connection shares.
@@ -45,8 +50,8 @@ pub(crate) struct Shares {
     pub(crate) large: usize,
     /// Frames above this many bytes pass without a share: the reader refuses them before it allocates.
     pub(crate) most: usize,
-    /// How long a share is waited for.
-    pub(crate) patience: Duration,
+    /// How long a share is waited for, and how fast what has one has to come.
+    pub(crate) rate: Rate,
 }
 
 /// A wait for a share.
@@ -54,6 +59,13 @@ struct Wait {
     kib: u32,
     pool: PollSemaphore,
     until: Pin<Box<Sleep>>,
+}
+
+/// The time that a message with a share has.
+struct Pace {
+    due: Pin<Box<Sleep>>,
+    /// Since when nobody has asked for more: this is not the sender's time.
+    paused: Option<Instant>,
 }
 
 /// A byte stream that is read through the gate.
@@ -75,6 +87,8 @@ pub(crate) struct Gate<S> {
     granted: bool,
     wait: Option<Box<Wait>>,
     share: Option<OwnedSemaphorePermit>,
+    /// While a message that has a share is not whole.
+    pace: Option<Box<Pace>>,
     /// Read, and not let through yet.
     held: Vec<u8>,
     /// Bytes let through, ever.
@@ -96,6 +110,7 @@ impl<S> Gate<S> {
             granted: false,
             wait: None,
             share: None,
+            pace: None,
             held: Vec::new(),
             passed: 0,
         }
@@ -135,6 +150,7 @@ impl<S> Gate<S> {
                 let skipped = rest.min(fresh.len() - at);
                 self.payload -= skipped as u64;
                 at += skipped;
+                self.rest_if_whole();
                 continue;
             }
             self.header[self.have] = fresh[at];
@@ -160,6 +176,7 @@ impl<S> Gate<S> {
                 self.message = if last { 0 } else { message };
             }
             at += 1;
+            self.rest_if_whole();
         }
         Ok(at)
     }
@@ -177,7 +194,7 @@ impl<S> Gate<S> {
                 .unwrap_or(u32::MAX)
                 .saturating_sub(u32::try_from(has).unwrap_or(0)),
             pool: PollSemaphore::new(pool.clone()),
-            until: Box::pin(tokio::time::sleep(self.shares.patience)),
+            until: Box::pin(tokio::time::sleep_until(self.shares.rate.begin())),
         })
     }
 
@@ -191,10 +208,48 @@ impl<S> Gate<S> {
                 (Some(share), Some(permit)) => share.merge(permit),
                 (share, permit) => *share = permit,
             }
+            let due = Box::pin(tokio::time::sleep_until(self.shares.rate.begin()));
+            self.pace = Some(Box::new(Pace { due, paused: None }));
             return Poll::Ready(Ok(()));
         }
         ready!(wait.until.as_mut().poll(cx));
         Poll::Ready(Err(Shut::Starved))
+    }
+}
+
+impl<S> Gate<S> {
+    /// More is asked for: the sender's time goes on.
+    fn resume(&mut self) {
+        if let Some(pace) = &mut self.pace
+            && let Some(paused) = pace.paused.take()
+        {
+            let due = pace.due.deadline() + paused.elapsed();
+            pace.due.as_mut().reset(due);
+        }
+    }
+
+    /// Stops the sender's time once its message is whole.
+    fn rest_if_whole(&mut self) {
+        if self.message == 0 && self.payload == 0 {
+            self.pace = None;
+        }
+    }
+
+    /// Takes note of bytes that came.
+    fn advance(&mut self, bytes: usize) {
+        if let Some(pace) = &mut self.pace {
+            let due = self.shares.rate.moved(pace.due.deadline(), bytes);
+            pace.due.as_mut().reset(due);
+            pace.paused = Some(Instant::now());
+        }
+    }
+
+    /// Waits for the end of the sender's time.
+    fn poll_pace(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        match &mut self.pace {
+            Some(pace) => pace.due.as_mut().poll(cx).map(|()| io::Error::other(Shut::Slow)),
+            None => Poll::Pending,
+        }
     }
 }
 
@@ -219,9 +274,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
         let gate = self.get_mut();
         loop {
             ready!(gate.poll_share(cx)).map_err(io::Error::other)?;
+            gate.resume();
             let start = buf.filled().len();
             if gate.held.is_empty() {
-                ready!(Pin::new(&mut gate.inner).poll_read(cx, buf))?;
+                match Pin::new(&mut gate.inner).poll_read(cx, buf) {
+                    Poll::Ready(read) => read?,
+                    Poll::Pending => return gate.poll_pace(cx).map(Err),
+                }
             } else {
                 let count = gate.held.len().min(buf.remaining());
                 buf.put_slice(&gate.held[..count]);
@@ -236,6 +295,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
             }
             let passed = gate.follow(fresh).map_err(io::Error::other)?;
             gate.passed += passed as u64;
+            gate.advance(passed);
             if passed < fresh.len() {
                 gate.held.splice(..0, fresh[passed..].iter().copied());
                 buf.set_filled(start + passed);
@@ -264,9 +324,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gate<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
 
     fn shares(pool: &Arc<Semaphore>) -> Arc<Shares> {
         patient(pool, Duration::from_secs(60))
@@ -278,7 +342,7 @@ mod tests {
             strangers: pool.clone(),
             large: 2 << 10,
             most: 8 << 10,
-            patience,
+            rate: Rate { patience, bytes_per_s: 100 },
         })
     }
 
@@ -372,6 +436,60 @@ mod tests {
         client.write_all(&frame(3_000)).await.expect("room");
         let error = gate.read_exact(&mut vec![0; 3_000]).await.expect_err("nobody gives one back");
         assert_eq!(error.get_ref().and_then(|inner| inner.downcast_ref()), Some(&Shut::Starved));
+    }
+
+    #[tokio::test]
+    async fn a_message_that_stops_coming_does_not_hold_its_share() {
+        let pool = Arc::new(Semaphore::new(4));
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let mut gate = Gate::new(server, patient(&pool, Duration::from_millis(20)), 10_000);
+        // A byte buys ten milliseconds: not enough for ever.
+        client.write_all(&frame(4_000)[..20]).await.expect("room");
+        let mut read = vec![0; 4_000];
+        let ended = tokio::time::timeout(LONG, gate.read_exact(&mut read)).await.expect("it ends");
+        let error = ended.expect_err("nothing more comes");
+        assert_eq!(error.get_ref().and_then(|inner| inner.downcast_ref()), Some(&Shut::Slow));
+        drop(gate);
+        assert_eq!(pool.available_permits(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_message_that_trickles_in_does_not_hold_its_share() {
+        let pool = Arc::new(Semaphore::new(4));
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let mut gate = Gate::new(server, patient(&pool, Duration::from_millis(300)), 10_000);
+        let trickle = tokio::spawn(async move {
+            // Each byte takes three times as long as it buys.
+            for byte in frame(4_000) {
+                if client.write_all(&[byte]).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(30)).await;
+            }
+        });
+        let mut read = vec![0; 4_000];
+        let ended = tokio::time::timeout(LONG, gate.read_exact(&mut read)).await.expect("it ends");
+        let error = ended.expect_err("33 bytes a second are too few");
+        assert_eq!(error.get_ref().and_then(|inner| inner.downcast_ref()), Some(&Shut::Slow));
+        drop(gate);
+        trickle.await.expect("no panic");
+    }
+
+    #[tokio::test]
+    async fn time_in_which_nobody_reads_is_not_the_senders() {
+        let pool = Arc::new(Semaphore::new(4));
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let mut gate = Gate::new(server, patient(&pool, Duration::from_secs(1)), 10_000);
+        let sent = frame(4_000);
+        client.write_all(&sent[..2_000]).await.expect("room");
+        gate.read_exact(&mut vec![0; 2_000]).await.expect("what has come");
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        let mut rest = vec![0; sent.len() - 2_000];
+        let mut reading = std::pin::pin!(gate.read_exact(&mut rest));
+        assert!(futures_util::poll!(reading.as_mut()).is_pending(), "its time is not over");
+        client.write_all(&sent[2_000..]).await.expect("room");
+        reading.await.expect("within its time");
+        assert!(gate.pace.is_none(), "no time runs between messages");
     }
 
     #[tokio::test]

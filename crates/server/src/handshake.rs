@@ -59,7 +59,7 @@ pub(crate) fn judge<B>(
     let offered = protocols(request.headers());
     let bearer = offered.iter().find_map(|protocol| protocol.strip_prefix(BEARER_PROTOCOL));
     let token = authorization(request.headers()).or(bearer).or(query.token.as_deref());
-    let principal = app.auth.principal(token);
+    let principal = app.principal(token);
     let (document, ysweet) = match path {
         Path::Any => (None, false),
         Path::Named(name) => (Some(name), false),
@@ -77,7 +77,7 @@ pub(crate) fn judge<B>(
         address,
     };
     if let Some(name) = &visitor.document
-        && let Err(closing) = visitor.rights(name)
+        && let Err(closing) = visitor.rights(app, name)
     {
         if visitor.ysweet {
             return Err(reject(StatusCode::UNAUTHORIZED, "unauthorized", closing.code().1));

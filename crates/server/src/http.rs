@@ -20,7 +20,9 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
+use syncline_protocol::names::DocumentName;
 use syncline_store::Store;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     api,
@@ -103,6 +105,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
             ..Sample::default()
         };
         if let Some(engine) = app.engine() {
+            sample.waiting_pool_bytes = engine.registry.engine().settings.waiting_pool.held() as u64;
             let journal = &engine.registry.engine().journal;
             sample.queue = journal.queued();
             sample.oldest_unacked_ms = journal.oldest_queued_ms();
@@ -124,13 +127,15 @@ async fn wrong_method() -> Refusal {
 
 /// Finds out who asks.
 fn principal(app: &App, headers: &HeaderMap) -> Result<Principal, Refusal> {
-    bearer(app, headers)
-        .map_err(|denied| Refusal::new(StatusCode::UNAUTHORIZED, denied.code(), denied.to_string()))
+    bearer(app, headers).map_err(|denied| match denied {
+        Denied::Unknown => Refusal::not_ready(denied.to_string()),
+        denied => Refusal::new(StatusCode::UNAUTHORIZED, denied.code(), denied.to_string()),
+    })
 }
 
 /// Judges the token of a request.
 pub(crate) fn bearer(app: &App, headers: &HeaderMap) -> Result<Principal, Denied> {
-    app.auth.principal(token(headers)).inspect_err(|denied| app.metrics.denied(denied.code()))
+    app.principal(token(headers)).inspect_err(|denied| app.metrics.denied(denied.code()))
 }
 
 /// Returns the token of a request.
@@ -145,6 +150,14 @@ fn store(app: &App) -> Result<Arc<dyn Store>, Refusal> {
         Some(engine) => Ok(engine.store.clone()),
         None => Err(Refusal::not_ready("the store is being opened".to_owned())),
     }
+}
+
+/// Takes a place among the reads of a document.
+fn reading(app: &App, name: &DocumentName) -> Result<OwnedSemaphorePermit, Refusal> {
+    let Some(engine) = app.engine() else {
+        return Err(Refusal::not_ready("the store is being opened".to_owned()));
+    };
+    Ok(engine.registry.reading(name)?)
 }
 
 /// Runs what reads the disk or builds documents where it holds up nobody, and where the stacks are deep.

@@ -63,6 +63,8 @@ pub struct Sample<'a> {
     pub large_bytes: u64,
     /// Bytes of frames on their way to connections.
     pub outbound_bytes: u64,
+    /// Bytes of edits that wait for others, for a document, or to be echoed.
+    pub waiting_pool_bytes: u64,
     /// The commit thread's counters.
     pub writer: Option<&'a WriterStats>,
     /// Bytes of the store on disk, and free bytes on its disk where known.
@@ -316,6 +318,11 @@ impl Metrics {
             ),
             ("large_message_bytes", "bytes of large messages in memory", sample.large_bytes),
             ("outbound_bytes", "bytes of frames on their way to connections", sample.outbound_bytes),
+            (
+                "waiting_pool_bytes",
+                "bytes of edits that wait for missing ones, for a document, or to be echoed",
+                sample.waiting_pool_bytes,
+            ),
         ];
         for (name, help, value) in gauges {
             text.single(name, Kind::Gauge, help, value);

@@ -15,11 +15,12 @@ use syncline_document::{Broken, Replica, record::Origin};
 use syncline_protocol::names::DocumentName;
 use syncline_store::writer::Writer;
 use syncline_sync::{Draft, Join, Looking, PeerId, Settings, Writing};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio_util::task::TaskTracker;
 
 use crate::{
     blobs::mentions::Mentions, config::Limits, document::Document, edits::SubmitError, metrics::Metrics,
-    outbound::Outbound, pool::Pool, sent::Sent,
+    outbound::Outbound, pool::Pool, revoked::Revoked, sent::Sent,
 };
 
 /// The journal that tags its entries with the document they belong to.
@@ -42,6 +43,12 @@ pub struct Engine {
     pub pool: Pool,
     /// Server edits that may wait for one document.
     pub edits_per_document: usize,
+    /// Reads that may wait for one document.
+    pub reads_per_document: usize,
+    /// Documents that are to be told what became durable once somebody leaves them.
+    pub tells: TaskTracker,
+    /// Devices that are signed out for good.
+    pub(crate) revoked: Arc<Revoked>,
     /// Drafts whose message may be saved.
     pub(crate) sent: Sent,
     /// Finds the blobs that edits refer to.
@@ -71,6 +78,9 @@ impl Engine {
             pool: Pool::new(runtime.clone(), limits.pool_threads),
             runtime,
             edits_per_document: limits.http_edits_per_document,
+            reads_per_document: limits.http_reads_per_document,
+            tells: TaskTracker::new(),
+            revoked: Arc::default(),
             sent: Sent::default(),
             mentions: Mentions::default(),
             failure: OnceLock::new(),
@@ -191,8 +201,21 @@ impl Registry {
             };
             Box::new(move || drop(given.send(outcome)))
         }));
-        while !self.document(name).look(&mut looking) {}
+        loop {
+            if let Some(begun) = self.document(name).look(&mut looking) {
+                begun?;
+                break;
+            }
+        }
         give.await.map_err(|_| SubmitError::Gone)?
+    }
+
+    /// Takes a place among the reads of a document, for one that goes by the store.
+    ///
+    /// # Errors
+    /// [`SubmitError::Crowded`]: try again.
+    pub fn reading(&self, name: &DocumentName) -> Result<OwnedSemaphorePermit, SubmitError> {
+        self.document(name).reading()
     }
 
     /// Tells every document, and those that are opened later, that the store takes nothing more.

@@ -156,6 +156,12 @@ async fn report(app: Arc<App>, mut reports: mpsc::Receiver<CommitReport<Arc<Docu
             }
         }
     }
+    // Who was told later than the others is told before sockets are closed.
+    if let Some(engine) = app.engine() {
+        let tells = &engine.registry.engine().tells;
+        tells.close();
+        tells.wait().await;
+    }
 }
 
 /// Looks after documents and journal while the server runs.

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `last/{document}` | [`Last`]: the last turn of a conversation |
 //! | `audit/{document}/{2 hex digits}` | [`Audit`]: what had to be healed lately, and who had written it; a ring |
+//! | `revoked/{user}/{device}` | the device is signed out for good (`revoked.rs`): no row, and it is not |
 //! | `etag/{user}/{tag}` | preferences as a caller saw them, for 30 days (`api/merge.rs`) |
 //! | `blob/...`, `upload/...`, `mention/...` | files that messages refer to (`blobs.rs`) |
 //! | `idem/{user}/{hash of a key}` | what a write over HTTP answered, for a day (`api/idempotency.rs`) |
@@ -14,7 +15,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use syncline_document::{Accepted, Heal, Malformed, record::Sequence, schema::Kind};
+use syncline_document::{Accepted, DeviceStanding, Heal, Malformed, record::Sequence, schema::Kind};
 use syncline_protocol::names::DocumentName;
 use syncline_store::{Row, Store, StoreError, store::ROW_BYTES};
 use syncline_sync::Verdict;
@@ -73,7 +74,7 @@ struct Audit<'a> {
 /// date; `sequence` is that of the entry that was judged.
 pub fn rows(name: &DocumentName, sequence: Sequence, last: &mut Option<Last>, verdict: &Verdict) -> Vec<Row> {
     let judgement = &verdict.judgement;
-    let mut rows = Vec::new();
+    let mut rows = standing_rows(name.owner().unwrap_or_default(), &judgement.devices);
     if let Some(last) = last
         && advance(last, &judgement.accepted, verdict.origin.at_ms)
     {
@@ -101,6 +102,27 @@ pub fn rows(name: &DocumentName, sequence: Sequence, last: &mut Option<Last>, ve
         rows.push(told);
     }
     rows
+}
+
+/// Returns the rows that say how a user's devices stand.
+pub fn standing_rows(user: &str, devices: &[DeviceStanding]) -> Vec<Row> {
+    let row_of = |standing: &DeviceStanding| {
+        let value = standing.is_revoked.then(|| bytes::Bytes::from_static(b"{}"));
+        Row { key: revoked_key(user, &standing.device), value }
+    };
+    devices.iter().map(row_of).collect()
+}
+
+/// Says whether a device is signed out for good.
+///
+/// # Errors
+/// As the store fails.
+pub fn is_revoked(store: &dyn Store, user: &str, device: &str) -> Result<bool, StoreError> {
+    Ok(store.row(&revoked_key(user, device))?.is_some())
+}
+
+fn revoked_key(user: &str, device: &str) -> Vec<u8> {
+    format!("revoked/{user}/{device}").into_bytes()
 }
 
 /// Says whether a document has a row of [`Last`].

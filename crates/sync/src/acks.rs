@@ -3,10 +3,12 @@
 //! A client counts, it does not match: one ack too many shows "saved" early, one too few never. So there is
 //! exactly one entry here per Update and one for the SyncStep2 of each sync that the client started.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use syncline_document::record::Sequence;
+
+use crate::budget::{Budget, Share};
 
 /// What the peer is sent when the ack is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,17 +65,27 @@ pub(crate) struct Acks {
     asks: VecDeque<Ask>,
     owed: VecDeque<Entry>,
     /// Bytes of the frames that are owed.
-    bytes: usize,
+    share: Share,
     /// The ticket of the pair's SyncStep2; nothing is due before it. `None` until that has come.
     floor: Option<Sequence>,
 }
 
 impl Acks {
+    /// Owes nothing yet; what will be owed is held on this budget.
+    pub(crate) fn of(budget: &Arc<Budget>) -> Self {
+        Self { share: Share::of(budget), ..Self::default() }
+    }
+
+    /// Says whether there is room for a frame of that length.
+    pub(crate) fn admits(&self, bytes: usize) -> bool {
+        self.share.admits(bytes)
+    }
+
     /// The client started a sync: acks still owed are void (it counts from one again), and the SyncStep1 that
     /// answers it is the pair.
     pub(crate) fn resync(&mut self) {
         self.owed.clear();
-        self.bytes = 0;
+        self.share.set(0);
         self.floor = None;
         for ask in &mut self.asks {
             if *ask == Ask::Pair {
@@ -110,7 +122,7 @@ impl Acks {
             (*last, *version) = (Some(ticket), *next.max(version));
             return;
         }
-        self.bytes += owed.bytes();
+        self.share.add(owed.bytes());
         self.owed.push_back(Entry { ticket: Some(ticket), owed });
     }
 
@@ -122,7 +134,7 @@ impl Acks {
 
     /// Owes an ack for a parked update, whose ticket comes with [`Acks::unpark`].
     pub(crate) fn owe_parked(&mut self, owed: Owed) {
-        self.bytes += owed.bytes();
+        self.share.add(owed.bytes());
         self.owed.push_back(Entry { ticket: None, owed });
     }
 
@@ -143,7 +155,7 @@ impl Acks {
             return None;
         }
         let entry = self.owed.pop_front()?;
-        self.bytes -= entry.owed.bytes();
+        self.share.give_back(entry.owed.bytes());
         Some(entry.owed)
     }
 
@@ -154,7 +166,7 @@ impl Acks {
 
     /// Returns the bytes of the frames that are owed.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.share.bytes()
     }
 
     /// Counts what is owed.
@@ -170,7 +182,7 @@ impl Acks {
     /// Forgets everything owed: the peer's edits are refused from now on.
     pub(crate) fn void(&mut self) {
         self.owed.clear();
-        self.bytes = 0;
+        self.share.set(0);
     }
 }
 

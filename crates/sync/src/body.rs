@@ -7,9 +7,16 @@ use syncline_document::{
     record::{Checkpoint, Entry, Stored},
     schema::Kind,
 };
-use syncline_protocol::{known::Verdict, limits::Limits, update::Refusal};
+use syncline_protocol::{
+    known::{Checked, Verdict},
+    limits::Limits,
+    update::Refusal,
+};
 
-use crate::{live::Live, tasks::Task};
+use crate::{
+    live::Live,
+    tasks::{Look, Reading, Task},
+};
 
 /// Where the document is.
 #[derive(Debug)]
@@ -43,6 +50,7 @@ pub(crate) enum Work {
     Absorb { update: Bytes, cut: bool },
     Holds { update: Bytes },
     Diff { state_vector: Bytes },
+    Look(Look),
     Checkpoint { pending: Vec<Entry>, sequence: u64 },
 }
 
@@ -63,6 +71,7 @@ pub(crate) enum Outcome {
     Held(bool),
     Refused(Refusal),
     Diff(Bytes),
+    Looked(Reading),
     Checkpoint(Checkpoint),
     Broken(Broken),
 }
@@ -98,10 +107,12 @@ impl Job {
             Work::Diff { state_vector } => {
                 live.replica.diff(&state_vector).map_or_else(Outcome::Broken, Outcome::Diff)
             }
+            Work::Look(look) => Outcome::Looked(Reading((look.0)(Ok(&mut live.replica)))),
             Work::Checkpoint { pending, sequence } => checkpoint(&mut live.replica, pending, sequence),
             Work::Build { .. } => Outcome::Built,
         };
-        let live = if matches!(outcome, Outcome::Broken(_)) { None } else { Some(live) };
+        let broken = matches!(outcome, Outcome::Broken(_)) || live.replica.is_broken();
+        let live = (!broken).then_some(live);
         Done { live, outcome }
     }
 }
@@ -139,6 +150,10 @@ pub(crate) fn absorb(live: &mut Live, update: &Bytes, cut: bool, limits: &Limits
     }
 }
 
+/// What judging a deletion may cost for each deleted clock, by the measure of the checker's work: what was deleted of an
+/// accepted message is made again.
+const JUDGED_BYTES: u64 = 10_000;
+
 /// As [`absorb`], judging the common update once. `None` where its work is over the bound: nothing was applied.
 pub(crate) fn absorb_light(
     live: &mut Live,
@@ -151,12 +166,19 @@ pub(crate) fn absorb_light(
     match live.replica.judge(update, limits) {
         Err(refusal) => Some(Outcome::Refused(refusal)),
         Ok(Verdict::Gap(_)) => Some(absorb(live, update, cut, limits, now_ms)),
-        Ok(Verdict::Whole(checked)) if checked.work > heavy_work => None,
+        Ok(Verdict::Whole(checked)) if work(live, &checked) > heavy_work => None,
         Ok(Verdict::Whole(checked)) => Some(match live.replica.apply(&checked, update) {
             Ok(applied) => took(live, update.clone(), applied, None, now_ms),
             Err(broken) => Outcome::Broken(broken),
         }),
     }
+}
+
+/// Estimates what an update costs to apply and to judge. What it adds is as long as the update itself; what it deletes is
+/// not.
+fn work(live: &Live, checked: &Checked) -> u64 {
+    let judged = if live.is_judged() { JUDGED_BYTES.saturating_mul(checked.deleted_clocks()) } else { 0 };
+    checked.work.saturating_add(judged)
 }
 
 /// Says whether the document already holds an update.

@@ -9,7 +9,7 @@ use syncline_document::{
 
 use crate::{
     Edit, Effect, Ending, PeerId, Session, Verdict,
-    body::{Body, Took},
+    body::{Body, Took, Work},
     session::{Culprit, HeldEdit},
     tasks::{Compose, Look, Reading, Source, Take, Task},
 };
@@ -69,18 +69,27 @@ impl Session {
             return Err(Task::Look(look));
         }
         let Some(mut live) = self.live() else { return Ok(()) };
+        if self.size > self.settings.heavy_document_bytes {
+            // A read may go through all of it.
+            self.work(Some(live), Work::Look(look), None, now_ms, fx);
+            return Ok(());
+        }
         let deliver = (look.0)(Ok(&mut live.replica));
         if !live.replica.is_broken() {
             self.body = Body::Live(live);
         }
-        // All that was read is durable before anybody learns of it. Not only what the server wrote: a device may bring a
-        // message with its place, which another one gets if a crash takes this back.
-        if self.applied > self.durable {
-            self.looks.push_back((self.applied, Reading(deliver)));
-        } else {
-            deliver();
-        }
+        self.hand_over(Reading(deliver));
         Ok(())
+    }
+
+    /// Hands the outcome of a read over. All that was read is durable before anybody learns of it. Not only what the server
+    /// wrote: a device may bring a message with its place, which another one gets if a crash takes this back.
+    pub(crate) fn hand_over(&mut self, reading: Reading) {
+        if self.applied > self.durable {
+            self.looks.push_back((self.applied, reading));
+        } else {
+            (reading.0)();
+        }
     }
 
     /// Refuses a server edit, and says why.

@@ -15,11 +15,13 @@
 //! 3. A document leaves memory only when its last applied sequence is durable and no ack is owed.
 //! 4. A checkpoint names a durable sequence.
 //! 5. Effects are in order: the caller carries them out in that order, before the next call.
-//! 6. What waits, what is parked and what is pending is bounded by [`Settings`]; who meets a bound is told.
+//! 6. What waits, what is parked and what is pending is bounded by [`Settings`], and in all documents together by a [`Budget`]; who
+//!    meets a bound is told.
 
 mod acks;
 mod answer;
 mod body;
+mod budget;
 mod compose;
 mod devices;
 mod effect;
@@ -32,15 +34,18 @@ mod release;
 mod session;
 mod settings;
 mod settle;
+mod step1s;
 mod tasks;
 mod tick;
 mod too_big;
 mod trouble;
 
 pub use body::{Done, Job};
+pub use budget::Budget;
 pub use devices::Device;
 pub use effect::{Edit, Effect, Ending, PeerId, Verdict};
 pub use live::{Deliver, Draft, Looking, Writing};
 pub use peer::{Access, Join};
 pub use session::Session;
 pub use settings::Settings;
+pub use step1s::Step1s;

@@ -56,16 +56,16 @@ impl Live {
         Ok(Self { replica, ledger, kind: kind.clone(), clock: Clock::new(), wound: false })
     }
 
+    /// Says whether its kind has rules.
+    pub(crate) fn is_judged(&self) -> bool {
+        self.ledger.is_some()
+    }
+
     /// Judges what was just applied. `None` where nothing follows from it.
     pub(crate) fn judge(&mut self, now_ms: u64) -> Result<Option<Box<Judgement>>, Broken> {
         let Some(ledger) = &mut self.ledger else { return Ok(None) };
         let judgement = ledger.judge(&mut self.replica, &mut self.clock, now_ms)?;
-        // A message that came back with its place is accepted and leaves nothing to write.
-        let says = judgement.update.is_some()
-            || !judgement.accepted.is_empty()
-            || !judgement.malformed.is_empty()
-            || !judgement.drafts.is_empty();
-        Ok(says.then(|| Box::new(judgement)))
+        Ok((!judgement.is_empty()).then(|| Box::new(judgement)))
     }
 
     /// Has something written, and judges that too.

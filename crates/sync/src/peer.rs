@@ -9,7 +9,7 @@ use syncline_protocol::{
     state_vector::StateVector,
 };
 
-use crate::{Settings, acks::Acks, too_big::Offer};
+use crate::{Settings, acks::Acks, budget::Share, step1s::Step1s, too_big::Offer};
 
 /// What a peer may do with the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +85,8 @@ pub(crate) struct Peer {
     pub(crate) told_read_only: bool,
     /// Updates with a gap, oldest first; each has an entry without a ticket in `acks`.
     pub(crate) parked: VecDeque<Bytes>,
-    pub(crate) parked_bytes: usize,
+    /// What that takes.
+    pub(crate) parked_share: Share,
     /// y-sweet: the largest durable version of this connection.
     pub(crate) version: Option<u64>,
     /// The awareness id that it holds.
@@ -114,8 +115,8 @@ pub(crate) struct Peer {
     pub(crate) offer: Option<Offer>,
     /// Updates of it that had to be healed.
     pub(crate) healed: u32,
-    step1_left: u32,
-    step1_at_ms: u64,
+    /// SyncStep1 that it may still send.
+    pub(crate) step1s: Step1s,
 }
 
 impl Peer {
@@ -124,12 +125,12 @@ impl Peer {
             generation,
             status_due: join.wants_status,
             join,
-            acks: Acks::default(),
+            acks: Acks::of(&settings.waiting_pool),
             synced: false,
             refused: None,
             told_read_only: false,
             parked: VecDeque::new(),
-            parked_bytes: 0,
+            parked_share: Share::of(&settings.waiting_pool),
             version: None,
             awareness: None,
             introduced: false,
@@ -141,8 +142,7 @@ impl Peer {
             shown: None,
             offer: None,
             healed: 0,
-            step1_left: settings.step1_burst,
-            step1_at_ms: now_ms,
+            step1s: Step1s::full(settings, now_ms),
         }
     }
 
@@ -166,30 +166,16 @@ impl Peer {
         self.leave_at_ms.filter(|_| !self.ended)
     }
 
-    /// Takes one SyncStep1 from the peer's allowance.
-    pub(crate) fn may_step1(&mut self, settings: &Settings, now_ms: u64) -> bool {
-        let every = settings.step1_every_ms.max(1);
-        let earned = now_ms.saturating_sub(self.step1_at_ms) / every;
-        self.step1_at_ms += earned * every;
-        let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-        self.step1_left = self.step1_left.saturating_add(earned).min(settings.step1_burst);
-        if self.step1_left == 0 {
-            return false;
-        }
-        self.step1_left -= 1;
-        true
-    }
-
     /// Parks an update that has a gap.
     pub(crate) fn park(&mut self, update: &Bytes) {
-        self.parked_bytes += charge(update);
+        self.parked_share.add(charge(update));
         // A copy: the frame it came in may hold a share of the memory for large messages.
         self.parked.push_back(Bytes::copy_from_slice(update));
     }
 
     /// Takes everything that is parked.
     pub(crate) fn unpark_all(&mut self) -> VecDeque<Bytes> {
-        self.parked_bytes = 0;
+        self.parked_share.set(0);
         std::mem::take(&mut self.parked)
     }
 }

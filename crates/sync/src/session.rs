@@ -23,6 +23,7 @@ use crate::{
     Access, Edit, Effect, Ending, Join, PeerId, Settings,
     answer::Deferred,
     body::{Body, Done, Outcome},
+    budget::Share,
     devices::Devices,
     live::{Looking, Writing},
     peer::Peer,
@@ -79,7 +80,8 @@ pub struct Session {
     /// The newest sequence that deleted something; before the document is loaded, none is known.
     pub(crate) last_delete: Sequence,
     pub(crate) waiting: VecDeque<Task>,
-    pub(crate) waiting_bytes: usize,
+    /// What that takes.
+    pub(crate) waiting_share: Share,
     pub(crate) pending: Vec<Entry>,
     /// Something was applied since the pending entries were last tried.
     pub(crate) pending_due: bool,
@@ -121,7 +123,6 @@ impl Session {
             kind: Kind::of(&name),
             name,
             server_client,
-            settings,
             body: Body::Cold,
             peers: Vec::new(),
             generation: 0,
@@ -132,7 +133,7 @@ impl Session {
             durable: 0,
             last_delete: 0,
             waiting: VecDeque::new(),
-            waiting_bytes: 0,
+            waiting_share: Share::of(&settings.waiting_pool),
             pending: Vec::new(),
             pending_due: false,
             edits: VecDeque::new(),
@@ -154,6 +155,7 @@ impl Session {
             busy_since_ms: None,
             status_at_ms: 0,
             side_at_ms: now_ms,
+            settings,
         }
     }
 
@@ -244,7 +246,7 @@ impl Session {
                 if let Err(error) = state_vector::parse(bytes, &settings.limits) {
                     return self.end(id, Ending::Malformed(error.to_string()), fx);
                 }
-                if !peer.may_step1(&settings, now_ms) {
+                if !peer.step1s.take(&settings, now_ms) {
                     let ending = Ending::TryLater("too many SyncStep1: sync once per connection".to_owned());
                     return self.end(id, ending, fx);
                 }
@@ -362,6 +364,7 @@ impl Session {
             (Outcome::Built, _) => {}
             (Outcome::NotBuilt(reason), _) => self.body = Body::Failed { reason, at_ms: now_ms },
             (Outcome::Checkpoint(checkpoint), _) => self.offer_checkpoint(checkpoint, fx),
+            (Outcome::Looked(reading), _) => self.hand_over(reading),
             (Outcome::Diff(diff), Some(Task::Answer { peer, .. })) => self.send_pair(peer, &diff, now_ms, fx),
             (outcome, Some(Task::Take(take))) => self.settle(&take, outcome, now_ms, fx),
             (Outcome::Broken(broken), task) => {
@@ -443,7 +446,7 @@ impl Session {
 
     /// Returns the bytes that wait for the document: its bound is [`Settings::waiting_bytes`].
     pub fn waiting_bytes(&self) -> usize {
-        self.waiting_bytes
+        self.waiting_share.bytes()
     }
 
     pub(crate) fn peer(&self, id: PeerId) -> Option<&Peer> {

@@ -1,6 +1,10 @@
 //! Every bound of an open document, in one place. The server's configuration fills it.
 
+use std::sync::Arc;
+
 use syncline_protocol::limits::Limits;
+
+use crate::Budget;
 
 /// The bounds and times of a session. `Default` is the contract's.
 #[derive(Debug, Clone)]
@@ -13,6 +17,8 @@ pub struct Settings {
     pub pending_bytes: usize,
     /// Frames that wait while the document is loaded or busy, in bytes.
     pub waiting_bytes: usize,
+    /// What all documents together hold of that, of what is parked, and of frames that are owed back once they are saved.
+    pub waiting_pool: Arc<Budget>,
     /// Updates above this many bytes are judged and applied on the pool, not by the task that read them.
     pub heavy_bytes: usize,
     /// The same bound as the checker's estimate of work.
@@ -58,6 +64,7 @@ impl Default for Settings {
             document_bytes: 64 << 20,
             pending_bytes: 4 << 20,
             waiting_bytes: 64 << 20,
+            waiting_pool: Arc::new(Budget::new(512 << 20, 64 << 10)),
             heavy_bytes: 64 << 10,
             heavy_work: 10_000_000,
             heavy_document_bytes: 2 << 20,

@@ -9,11 +9,12 @@ use syncline_document::{
 use syncline_protocol::frame::Reply;
 
 use crate::{
-    Effect, PeerId, Session,
+    Effect, Ending, PeerId, Session,
     body::{Body, Outcome, Took},
     peer::charge,
     session::{Culprit, HeldEdit, fingerprint},
     tasks::{NOTHING, Source, Take, Task},
+    trouble::CROWDED,
 };
 
 impl Session {
@@ -32,7 +33,11 @@ impl Session {
                     self.not_saved(id, take, fx);
                 }
             }
-            Outcome::Built | Outcome::NotBuilt(_) | Outcome::Diff(_) | Outcome::Checkpoint(_) => {}
+            Outcome::Built
+            | Outcome::NotBuilt(_)
+            | Outcome::Diff(_)
+            | Outcome::Looked(_)
+            | Outcome::Checkpoint(_) => {}
         }
     }
 
@@ -140,13 +145,16 @@ impl Session {
         };
         let owed = self.owed(take);
         let Some(peer) = self.peer_mut(id) else { return };
-        if peer.parked_bytes + charge(update) > limit {
+        if peer.parked_share.bytes() + charge(update) > limit {
             return self.refuse(
                 take,
                 "parked_full",
                 "too many edits in a row need edits that never came",
                 fx,
             );
+        }
+        if !peer.parked_share.admits(charge(update)) {
+            return self.end(id, Ending::TryLater(CROWDED.to_owned()), fx);
         }
         peer.park(update);
         peer.acks.owe_parked(owed);

@@ -7,7 +7,7 @@ use syncline_document::{
     record::{Origin, Sequence},
 };
 use syncline_protocol::{
-    frame::{EMPTY_AWARENESS, Reply},
+    frame::{Dialect, EMPTY_AWARENESS, Reply},
     state_vector,
 };
 
@@ -17,6 +17,7 @@ use crate::{
     body::{self, Body, Job, Outcome, Took, Work},
     live::{Deliver, Live, Looking, Writing},
     session::{Culprit, fingerprint},
+    trouble::{BUSY, CROWDED},
 };
 
 /// The state vector of an empty document.
@@ -149,11 +150,14 @@ impl Session {
         };
         let bytes = task.bytes();
         // A peer comes back; a server edit is bounded by who makes it.
-        let full = task.peer().is_some() && self.waiting_bytes + bytes > self.settings.waiting_bytes;
-        if full || self.hangs(now_ms) {
-            return self.turn_from_busy(task, fx);
+        if task.peer().is_some() && !self.waiting_share.admits(bytes) {
+            return self.turn_from_busy(task, CROWDED, fx);
         }
-        self.waiting_bytes += bytes;
+        let full = task.peer().is_some() && self.waiting_share.bytes() + bytes > self.settings.waiting_bytes;
+        if full || self.hangs(now_ms) {
+            return self.turn_from_busy(task, BUSY, fx);
+        }
+        self.waiting_share.add(bytes);
         self.waiting.push_back(task);
     }
 
@@ -162,7 +166,7 @@ impl Session {
         while !self.is_away()
             && let Some(task) = self.waiting.pop_front()
         {
-            self.waiting_bytes -= task.bytes();
+            self.waiting_share.give_back(task.bytes());
             if let Err(task) = self.perform(task, now_ms, fx) {
                 self.wait_first(task);
                 break;
@@ -206,11 +210,11 @@ impl Session {
     }
 
     pub(crate) fn count_waiting(&mut self) {
-        self.waiting_bytes = self.waiting.iter().map(Task::bytes).sum();
+        self.waiting_share.set(self.waiting.iter().map(Task::bytes).sum());
     }
 
     pub(crate) fn wait_first(&mut self, task: Task) {
-        self.waiting_bytes += task.bytes();
+        self.waiting_share.add(task.bytes());
         self.waiting.push_front(task);
     }
 
@@ -343,6 +347,10 @@ impl Session {
             if peer.acks.len() >= OWED || peer.acks.bytes() > self.settings.document_bytes {
                 let ending = Ending::TryLater("too many edits before a SyncStep2: sync first".to_owned());
                 self.end(id, ending, fx);
+                return Ok(());
+            }
+            if peer.join.dialect == Dialect::Plain && !peer.acks.admits(take.update.len()) {
+                self.end(id, Ending::TryLater(CROWDED.to_owned()), fx);
                 return Ok(());
             }
             if peer.refused.is_some() {

@@ -10,7 +10,9 @@ use crate::{
 };
 
 /// What who comes to a busy document is told.
-const BUSY: &str = "this document is busy: reconnect in a while";
+pub(crate) const BUSY: &str = "this document is busy: reconnect in a while";
+/// What who comes is told where all documents together hold too much of what waits.
+pub(crate) const CROWDED: &str = "too many edits wait on this server: reconnect in a while";
 
 impl Session {
     /// Ends a peer's connection. What it says from now on is not heard: something of it was turned away, which an ack
@@ -80,12 +82,12 @@ impl Session {
     }
 
     /// Turns a task away that would have to wait for too long, or behind too much.
-    pub(crate) fn turn_from_busy(&mut self, task: Task, fx: &mut Vec<Effect>) {
+    pub(crate) fn turn_from_busy(&mut self, task: Task, reason: &str, fx: &mut Vec<Effect>) {
         match (task.peer(), task) {
-            (Some(peer), _) => self.end(peer, Ending::TryLater(BUSY.to_owned()), fx),
-            (None, Task::Take(take)) => self.refuse(&take, "unavailable", BUSY, fx),
-            (None, Task::Compose(compose)) => self.refuse_edit(compose.edit, "unavailable", BUSY, fx),
-            (None, Task::Look(look)) => (look.0)(Err(BUSY))(),
+            (Some(peer), _) => self.end(peer, Ending::TryLater(reason.to_owned()), fx),
+            (None, Task::Take(take)) => self.refuse(&take, "unavailable", reason, fx),
+            (None, Task::Compose(compose)) => self.refuse_edit(compose.edit, "unavailable", reason, fx),
+            (None, Task::Look(look)) => (look.0)(Err(reason))(),
             // The others are of peers.
             (None, Task::Step1 { .. } | Task::Answer { .. } | Task::Version { .. }) => {}
         }
@@ -103,7 +105,7 @@ impl Session {
             if stays {
                 self.waiting.push_back(task);
             } else {
-                self.turn_from_busy(task, fx);
+                self.turn_from_busy(task, BUSY, fx);
             }
         }
         self.count_waiting();

@@ -329,3 +329,54 @@ fn nothing_is_written_where_nothing_can_be_saved() {
     assert!(bench.appended.is_empty());
     assert!(bench.asked.iter().any(|effect| matches!(effect, Effect::EditRefused(Edit(1), "store", _))));
 }
+
+/// Takes the one job that was handed to the pool.
+fn job(bench: &mut Bench) -> syncline_sync::Job {
+    let at = bench.asked.iter().position(|effect| matches!(effect, Effect::Work(_))).expect("a job");
+    match bench.asked.remove(at) {
+        Effect::Work(job) => *job,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_short_update_that_deletes_much_is_judged_where_it_holds_up_nobody() {
+    let mut bench = Bench::of(CONVERSATION, Settings::default());
+    let mut device = Device::new();
+    let peer = bench.synced(HOCUSPOCUS);
+    const MESSAGES: u64 = 400;
+    for n in 0..MESSAGES {
+        bench.update(peer, HOCUSPOCUS, &device.append(&message(&format!("m{n}"), None)));
+    }
+    bench.commit();
+    bench.by_hand = true;
+    bench.update(peer, HOCUSPOCUS, &support::deleted(77, 0, 3 * MESSAGES));
+    let done = job(&mut bench).run();
+    bench.call(|session, now_ms, fx| session.worked(done, now_ms, fx));
+    assert_eq!(bench.verdicts.last().unwrap().judgement.heals.len(), MESSAGES as usize);
+    bench.commit();
+    // A few are no matter.
+    bench.update(peer, HOCUSPOCUS, &support::deleted(1, 0, 9));
+    assert!(!bench.asked.iter().any(|effect| matches!(effect, Effect::Work(_))));
+}
+
+#[test]
+fn a_large_document_is_read_where_that_holds_up_nobody() {
+    let mut bench = Bench::of(CONVERSATION, Settings { heavy_document_bytes: 100, ..Settings::default() });
+    compose(&mut bench, 1, message("m1", None));
+    bench.commit();
+    bench.by_hand = true;
+    let seen = Arc::new(Mutex::new(0));
+    let note = seen.clone();
+    bench.call(|session, now_ms, fx| {
+        let looking = move |replica: Result<&mut Replica, &str>| {
+            let count = conversation::messages(replica.unwrap(), Branch::All).unwrap().len();
+            Box::new(move || *note.lock().unwrap() = count) as Deliver
+        };
+        session.look(Box::new(looking), now_ms, fx);
+    });
+    let done = job(&mut bench).run();
+    assert_eq!(*seen.lock().unwrap(), 0);
+    bench.call(|session, now_ms, fx| session.worked(done, now_ms, fx));
+    assert_eq!(*seen.lock().unwrap(), 1);
+}

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     ids::is_id,
     json,
-    order::{ACCEPTED, Acceptance, Choices},
+    order::{ACCEPTED, Acceptance, SELECTED},
     schema::{
         message::{Alt, Head, State},
         parts::{self, Parts},
@@ -41,6 +41,11 @@ pub(super) fn judge(bench: &mut Bench<'_, '_, '_>, messages: &mut Messages) {
         // Whoever makes the conversation says what it is, once.
         if committed.is_some() {
             bench.restore(Rule::Meta, "meta", &key, committed);
+        }
+    }
+    for (root, key) in bench.changes.keys.keys() {
+        if *root == SELECTED {
+            messages.tips.chosen(bench.pen.txn(), &messages.order, key);
         }
     }
     let mut claims = judge_acceptances(bench, messages);
@@ -187,7 +192,7 @@ fn accept(
     for id in sorted {
         let Some(candidate) = candidates.get(id) else { continue };
         let id: Arc<str> = id.into();
-        let acceptance = place(bench, messages, candidate);
+        let acceptance = place(messages, candidate);
         if candidate.claim.as_ref() == Some(&acceptance) {
             restored.insert(id.clone());
         } else {
@@ -231,7 +236,7 @@ fn candidate(
 }
 
 /// Decides a message's place.
-fn place(bench: &Bench<'_, '_, '_>, messages: &Messages, candidate: &Candidate) -> Acceptance {
+fn place(messages: &mut Messages, candidate: &Candidate) -> Acceptance {
     let head = &candidate.head;
     if let Some(original) = head.req.as_deref().and_then(|req| messages.answered(&head.role, req)) {
         return Acceptance::Same(original.clone());
@@ -254,28 +259,23 @@ fn place(bench: &Bench<'_, '_, '_>, messages: &Messages, candidate: &Candidate) 
         (Some(_), Some(Some(parent))) => Some(parent),
         (Some(_), None) => None,
         // Nothing is known of its parent: it goes where people read on.
-        (_, Some(None)) => tip(bench, messages, None),
-        (None, parent) => tip_of(bench, messages, parent.flatten()),
+        (_, Some(None)) => messages.tips.tip(None),
+        (None, parent) => messages.tips.tip(parent.flatten()),
     };
     Acceptance::Placed { seq, after: after.map(|after| order.node(after).id.clone()) }
-}
-
-/// Returns a parent itself while nothing follows it, else the end of what is shown behind it.
-fn tip_of(bench: &Bench<'_, '_, '_>, messages: &Messages, parent: Option<usize>) -> Option<usize> {
-    if messages.order.children(parent).is_empty() { parent } else { tip(bench, messages, parent) }
-}
-
-fn tip(bench: &Bench<'_, '_, '_>, messages: &Messages, from: Option<usize>) -> Option<usize> {
-    messages.order.branch(from, &Choices::read(bench.pen.txn())).last().copied().or(from)
 }
 
 fn enter(messages: &mut Messages, id: &Arc<str>, acceptance: &Acceptance) {
     match acceptance {
         Acceptance::Placed { seq, after } => {
             let after = after.as_deref().and_then(|after| messages.order.find(after));
-            messages.order.push(id.clone(), *seq, after);
+            let at = messages.order.push(id.clone(), *seq, after);
+            messages.tips.placed(&messages.order, at);
         }
-        Acceptance::Same(original) => messages.order.push_same(id.clone(), original.clone()),
+        Acceptance::Same(original) => {
+            messages.order.push_same(id.clone(), original.clone());
+            messages.tips.repeated(&messages.order, original);
+        }
     }
 }
 

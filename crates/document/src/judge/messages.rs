@@ -7,6 +7,7 @@ use std::{
 
 use yrs::{Any, BranchID, Map as _, MapRef, ReadTxn, Transact as _};
 
+use super::tips::Tips;
 use crate::{
     Broken, Replica,
     order::{Acceptance, Order},
@@ -35,6 +36,7 @@ pub(super) struct Image {
 #[derive(Debug, Default)]
 pub(super) struct Messages {
     pub(super) order: Order,
+    pub(super) tips: Tips,
     images: HashMap<Arc<str>, Image>,
     /// The message of each container, accepted or not.
     places: HashMap<Place, Arc<str>>,
@@ -59,7 +61,8 @@ impl Messages {
     pub(super) fn of(replica: &mut Replica) -> Result<Self, Broken> {
         replica.read(|doc| {
             let txn = doc.transact();
-            let mut messages = Self { order: Order::read(&txn), ..Self::default() };
+            let order = Order::read(&txn);
+            let mut messages = Self { tips: Tips::of(&txn, &order), order, ..Self::default() };
             let Some(map) = txn.get_map(MESSAGES) else { return messages };
             let ids: Vec<Arc<str>> = map.keys(&txn).map(Arc::from).collect();
             for id in ids {

@@ -116,6 +116,10 @@ pub(crate) fn preview(frozen: &Any, chars: usize) -> String {
             preview.push(' ');
         }
         preview.extend(text.chars().take(chars));
+        // A message may have any number of parts: no more of them are read than are shown.
+        if preview.chars().nth(chars).is_some() {
+            break;
+        }
     }
     match preview.char_indices().nth(chars) {
         Some((end, _)) => preview[..end].to_owned(),

@@ -1,6 +1,6 @@
 //! Devices and folders of a person.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -155,8 +155,9 @@ pub fn folders(replica: &mut Replica) -> Result<Vec<Folder>, Broken> {
             .filter_map(|(id, fields)| Some((id.clone(), text(fields, "parent")?)))
             .filter(|(_, parent)| groups.contains_key(parent))
             .collect();
+        let cycles = in_cycles(&parents);
         let folders = groups.into_iter().map(|(id, fields)| Folder {
-            parent: parents.get(&id).filter(|_| !is_in_cycle(&parents, &id)).cloned(),
+            parent: parents.get(&id).filter(|_| !cycles.contains(id.as_str())).cloned(),
             name: text(&fields, "name"),
             order: text(&fields, "order"),
             deleted: is_true(&fields, "deleted"),
@@ -167,17 +168,26 @@ pub fn folders(replica: &mut Replica) -> Result<Vec<Folder>, Broken> {
     })
 }
 
-/// Says whether a folder stands in itself, some levels up.
-fn is_in_cycle(parents: &BTreeMap<String, String>, id: &str) -> bool {
-    let mut at = id;
-    for _ in 0..=parents.len() {
-        match parents.get(at) {
-            None => return false,
-            Some(parent) if parent == id => return true,
-            Some(parent) => at = parent,
+/// Finds the folders that stand in themselves, some levels up. Each folder is walked over once.
+fn in_cycles(parents: &BTreeMap<String, String>) -> BTreeSet<&str> {
+    let mut cycles = BTreeSet::new();
+    // The walk in which a folder was met.
+    let mut met: BTreeMap<&str, usize> = BTreeMap::new();
+    for (walk, start) in parents.keys().enumerate() {
+        let mut at = start.as_str();
+        while !met.contains_key(at) {
+            met.insert(at, walk);
+            match parents.get(at) {
+                Some(parent) => at = parent,
+                None => break,
+            }
+        }
+        // It came back to itself: once more around.
+        while met.get(at) == Some(&walk) && parents.contains_key(at) && cycles.insert(at) {
+            at = &parents[at];
         }
     }
-    false
+    cycles
 }
 
 /// Sets a field of a folder.
@@ -257,5 +267,15 @@ mod tests {
         let found = folders(&mut replica).expect("reads");
         let parents: Vec<_> = found.iter().map(|folder| folder.parent.as_deref()).collect();
         assert_eq!(parents, [None, None, Some("a"), None, None]);
+    }
+
+    #[test]
+    fn a_long_chain_of_folders_is_walked_once() {
+        let chain: BTreeMap<String, String> =
+            (0..100_000).map(|n| (format!("f{n}"), format!("f{}", n + 1))).collect();
+        assert!(in_cycles(&chain).is_empty());
+        let mut ring = chain;
+        ring.insert("f100000".to_owned(), "f50000".to_owned());
+        assert_eq!(in_cycles(&ring).len(), 50_001, "those that lead into it stand where they stood");
     }
 }

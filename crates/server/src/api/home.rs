@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{at, problem::Problem};
 use crate::{
     app::{App, Open},
-    auth::{DocumentAccess, Principal, Role},
+    auth::{Denied, DocumentAccess, Principal, Role},
     clock::now_ms,
 };
 
@@ -58,8 +58,9 @@ impl FromRequestParts<Arc<App>> for Home {
         let user = names.get("user").map(String::as_str).unwrap_or_default();
         let caller = match parts.extensions.get::<Principal>() {
             Some(judged) => judged.clone(),
-            None => crate::http::bearer(app, &parts.headers).map_err(|denied| {
-                Problem::new(StatusCode::UNAUTHORIZED, denied.code(), denied.to_string())
+            None => crate::http::bearer(app, &parts.headers).map_err(|denied| match denied {
+                Denied::Unknown => Problem::unavailable("not_ready", denied.to_string()),
+                denied => Problem::new(StatusCode::UNAUTHORIZED, denied.code(), denied.to_string()),
             })?,
         };
         check_user(user).map_err(|error| Problem::bad(error.to_string()))?;

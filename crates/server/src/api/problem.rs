@@ -137,7 +137,7 @@ impl From<SubmitError> for Problem {
             SubmitError::Refused(_) => {
                 return Self::new(StatusCode::UNPROCESSABLE_ENTITY, "update_refused", error.to_string());
             }
-            SubmitError::Busy => "busy",
+            SubmitError::Busy | SubmitError::Crowded => "busy",
             SubmitError::Unavailable(_) => "unavailable",
             SubmitError::NotSaved(_) => "not_saved",
             SubmitError::Gone => "restarting",

@@ -195,13 +195,22 @@ pub(super) async fn name_device(
     home.set_device(id, name.into_iter().chain(change.kind.map(DeviceField::Kind)).collect()).await
 }
 
-/// Notes that a device is signed out for good.
+/// Signs a device out for good: its sockets are closed, and it is not let in any more.
 #[utoipa::path(post, path = "/v1/users/{user}/devices/{id}/revoke", tag = "devices",
     params(("user" = String, Path), ("id" = String, Path)),
     responses((status = 200, body = Device), (status = "default", body = Problem)))]
 pub(super) async fn revoke_device(home: Home, AtId(id): AtId) -> Result<Json<Device>, Problem> {
     home.writable()?;
     home.set_device(id, vec![DeviceField::Revoked(true)]).await
+}
+
+/// Lets a device in again.
+#[utoipa::path(post, path = "/v1/users/{user}/devices/{id}/restore", tag = "devices",
+    params(("user" = String, Path), ("id" = String, Path)),
+    responses((status = 200, body = Device), (status = "default", body = Problem)))]
+pub(super) async fn restore_device(home: Home, AtId(id): AtId) -> Result<Json<Device>, Problem> {
+    home.writable()?;
+    home.set_device(id, vec![DeviceField::Revoked(false)]).await
 }
 
 /// Lists the folders.

@@ -7,6 +7,7 @@ use syncline_sync::Access;
 use tokio::time::Instant;
 
 use crate::{
+    app::App,
     auth::{Denied, DocumentAccess, Principal},
     clock::now_ms,
     outbound::Closing,
@@ -47,16 +48,39 @@ impl Visitor {
     }
 
     /// Says what the bearer of the request's token may do with a document, or why nothing.
-    pub(crate) fn rights(&self, name: &DocumentName) -> Result<(Principal, Access), Closing> {
-        rights(&self.principal, name)
+    pub(crate) fn rights(&self, app: &App, name: &DocumentName) -> Result<(Principal, Access), Closing> {
+        self.rights_of(app, &self.principal, name)
+    }
+
+    /// Says what the bearer of a token may do with a document, or why nothing. A device that was revoked may nothing,
+    /// whether the token or the URL names it.
+    pub(super) fn rights_of(
+        &self,
+        app: &App,
+        principal: &Result<Principal, Denied>,
+        name: &DocumentName,
+    ) -> Result<(Principal, Access), Closing> {
+        let granted = rights(principal, name)?;
+        let identity = self.identity(&granted.0);
+        app.check_device(identity.user.as_ref(), identity.device.as_ref()).map_err(closing)?;
+        Ok(granted)
     }
 }
 
-pub(super) fn rights(
+/// Returns why a socket is closed whose token is not accepted.
+pub(super) fn closing(denied: Denied) -> Closing {
+    match denied {
+        Denied::Revoked => Closing::Forbidden(denied.to_string()),
+        Denied::Unknown => Closing::TryLater(denied.to_string()),
+        denied => Closing::Unauthorized(denied.to_string()),
+    }
+}
+
+fn rights(
     principal: &Result<Principal, Denied>,
     name: &DocumentName,
 ) -> Result<(Principal, Access), Closing> {
-    let principal = principal.clone().map_err(|denied| Closing::Unauthorized(denied.to_string()))?;
+    let principal = principal.clone().map_err(closing)?;
     if principal.expires_at_ms().is_some_and(|at| at <= now_ms()) {
         return Err(Closing::Unauthorized(Denied::Expired.to_string()));
     }

@@ -1,7 +1,10 @@
 //! Every limit and every time of the server, with the contract's defaults. One flat table, `[limits]` in the file.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use syncline_store::{WriterOptions, sled_store::SledOptions, store::FoldBounds};
+use syncline_sync::Budget;
 
 use super::ConfigError;
 
@@ -49,6 +52,10 @@ pub struct Limits {
     pub pending_bytes: usize,
     /// Frames that wait while a document is loaded or busy.
     pub waiting_bytes: usize,
+    /// What all documents together hold of that, of edits that wait for others that are missing, and of edits that are
+    /// echoed once they are saved: bytes. Beyond it each connection holds only `large_message_bytes` of it, or is told to
+    /// try later (1013).
+    pub waiting_pool_bytes: usize,
     /// Updates above this many bytes go to the pool, so that they hold nobody up.
     pub heavy_bytes: usize,
     /// The same by the estimate of `work`.
@@ -77,7 +84,7 @@ pub struct Limits {
     pub side_every_ms: u64,
     /// A hidden client gets at most one frame in this time.
     pub hidden_every_ms: u64,
-    /// SyncStep1 that a client may send at once,
+    /// SyncStep1 that a connection may send at once for one document, however often it leaves and joins it,
     pub step1_burst: u32,
     /// and one more after each such time.
     pub step1_every_ms: u64,
@@ -115,6 +122,9 @@ pub struct Limits {
     pub tls_handshake_ms: u64,
     /// A write that makes no progress for this long ends the connection.
     pub send_ms: u64,
+    /// A large message that comes, and frames that go out, move at least so many bytes a second once `send_ms` are over;
+    /// who is slower is closed, with 4408 or "resync": nobody holds a part of the memory that all share for ever.
+    pub least_bytes_per_s: u64,
     /// WebSocket pings, at least this far apart and at most half as much more. Two missed end the connection.
     pub ping_every_ms: u64,
     /// Clients that count only messages get one after this much silence.
@@ -150,6 +160,8 @@ pub struct Limits {
     pub http_ms: u64,
     /// Updates over HTTP that wait for one document. Beyond them: 503, try again.
     pub http_edits_per_document: usize,
+    /// Reads over HTTP that wait for one document. Beyond them: 503, try again.
+    pub http_reads_per_document: usize,
     /// One blob.
     pub blob_bytes: u64,
     /// All blobs of one user, unfinished ones with the length that they are to have: bytes,
@@ -201,6 +213,7 @@ impl Default for Limits {
             document_bytes: 64 << 20,
             pending_bytes: 4 << 20,
             waiting_bytes: 64 << 20,
+            waiting_pool_bytes: 512 << 20,
             heavy_bytes: 64 << 10,
             heavy_work: 10_000_000,
             heavy_document_bytes: 2 << 20,
@@ -232,6 +245,7 @@ impl Default for Limits {
             header_read_ms: 10_000,
             tls_handshake_ms: 10_000,
             send_ms: 30_000,
+            least_bytes_per_s: 16 << 10,
             ping_every_ms: 20_000,
             keep_alive_ms: 20_000,
             pool_threads: std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)),
@@ -248,6 +262,7 @@ impl Default for Limits {
             http_json_bytes: 64 << 10,
             http_ms: 30_000,
             http_edits_per_document: 64,
+            http_reads_per_document: 64,
             blob_bytes: 256 << 20,
             blob_user_bytes: 4 << 30,
             blobs_per_user: 10_000,
@@ -300,6 +315,14 @@ impl Limits {
                 self.message_bytes, self.large_pool_bytes
             ));
         }
+        // A message waits in its frame, and is to be echoed in it.
+        if self.message_bytes > self.waiting_pool_bytes / 2 {
+            return invalid(format!(
+                "limits.message_bytes ({}) must be at most half of limits.waiting_pool_bytes ({}): a larger message \
+                 could never wait for its document",
+                self.message_bytes, self.waiting_pool_bytes
+            ));
+        }
         Ok(())
     }
 
@@ -310,6 +333,7 @@ impl Limits {
             document_bytes: self.document_bytes,
             pending_bytes: self.pending_bytes,
             waiting_bytes: self.waiting_bytes,
+            waiting_pool: Arc::new(Budget::new(self.waiting_pool_bytes, self.large_message_bytes)),
             heavy_bytes: self.heavy_bytes,
             heavy_work: self.heavy_work,
             heavy_document_bytes: self.heavy_document_bytes,

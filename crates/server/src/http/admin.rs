@@ -19,7 +19,7 @@ use syncline_protocol::names::DocumentName;
 use syncline_store::{Store, StoreError, export::export};
 use tokio::sync::mpsc;
 
-use super::{Refusal, blocking, principal, store};
+use super::{Refusal, blocking, principal, reading, store};
 use crate::{
     app::App,
     inspection::{self, Content, Listing, PAGE},
@@ -74,7 +74,8 @@ pub(super) async fn document(
     let Path(name) = name?;
     let store = store(&app)?;
     let name = DocumentName::parse(&name)?;
-    let content = blocking(move || inspection::content(&*store, &name)).await??;
+    let place = reading(&app, &name)?;
+    let content = blocking(move || (inspection::content(&*store, &name), place)).await?.0?;
     content.map(Json).ok_or_else(|| Refusal::not_found("there is no such document"))
 }
 

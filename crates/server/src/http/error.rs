@@ -76,7 +76,7 @@ impl From<SubmitError> for Refusal {
     fn from(error: SubmitError) -> Self {
         let (status, code) = match error {
             SubmitError::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "update_refused"),
-            SubmitError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            SubmitError::Busy | SubmitError::Crowded => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             SubmitError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             SubmitError::NotSaved(_) | SubmitError::Gone => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
         };
@@ -119,6 +119,7 @@ mod tests {
             (SubmitError::Unavailable(why()), "unavailable"),
             (SubmitError::NotSaved(why()), "not_ready"),
             (SubmitError::Busy, "busy"),
+            (SubmitError::Crowded, "busy"),
             (SubmitError::Gone, "not_ready"),
         ] {
             let refusal = Refusal::from(error);

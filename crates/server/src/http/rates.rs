@@ -130,7 +130,7 @@ pub(super) async fn limit(State(app): State<Arc<App>>, mut request: Request, nex
         _ => WRITES,
     };
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| network(info.0.ip()));
-    let principal = app.auth.principal(super::token(request.headers())).ok();
+    let principal = app.principal(super::token(request.headers())).ok();
     let path = request.uri().path().to_owned();
     let counted = caller(&app, principal.as_ref(), address).and_then(|c| app.counts.take(policy, &c));
     if let Some(counted) = counted.as_ref().filter(|counted| counted.standing.refused_for_ms.is_some()) {

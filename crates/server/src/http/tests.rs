@@ -132,3 +132,73 @@ async fn updates_wait_for_room_in_the_journal_and_then_are_asked_to_come_back() 
     assert_eq!(post(&app, letter(20)).await.0, StatusCode::OK);
     early.join_all().await;
 }
+
+#[tokio::test]
+async fn reads_that_wait_for_one_document_are_bounded() {
+    let (app, _folder) = closed(30_000);
+    open(&app, WriterOptions::default(), || {});
+    assert_eq!(post(&app, letter(1)).await.0, StatusCode::OK);
+    let registry = &app.engine().expect("open").registry;
+    let name = DocumentName::parse("doc").expect("a name");
+    let most = app.config.limits.http_reads_per_document;
+    let places: Vec<_> = (0..most).map(|_| registry.reading(&name).expect("a place")).collect();
+    let (refused, response) = send(&app, Request::get("/d/doc/as-update"), Vec::new()).await;
+    assert_eq!(refused, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(response.headers().contains_key(header::RETRY_AFTER));
+    let looked = registry.look(&name, |_| ()).await;
+    assert_eq!(looked, Err(crate::edits::SubmitError::Crowded));
+    assert_eq!(status(&app, "/d/other/as-update").await, StatusCode::OK, "of others there are places");
+    drop(places);
+    assert_eq!(status(&app, "/d/doc/as-update").await, StatusCode::OK);
+    for _ in 0..=most {
+        registry.look(&name, |_| ()).await.expect("each gives its place back");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_document_at_work_holds_up_nobody_elses_acks() {
+    let (app, _folder) = closed(30_000);
+    open(&app, WriterOptions::default(), || {});
+    let engine = app.engine().expect("open").clone();
+    for name in ["busy", "idle"] {
+        drop(engine.registry.reading(&DocumentName::parse(name).expect("a name")).expect("a place"));
+    }
+    let find = |name: &str| {
+        let all = engine.registry.all();
+        all.into_iter().find(|document| document.name().as_str() == name).expect("a handle")
+    };
+    let (busy, idle) = (find("busy"), find("idle"));
+    let durable = |document: &Document| document.enter(|session, _, _| session.sequences().1);
+    let (began, begun) = std::sync::mpsc::channel();
+    let (leave, stay) = std::sync::mpsc::channel::<()>();
+    let inside = busy.clone();
+    let at_work = std::thread::spawn(move || {
+        inside.enter(|_, _, _| {
+            began.send(()).expect("the test listens");
+            stay.recv().expect("the test says when");
+        });
+    });
+    begun.recv().expect("it is inside");
+    // What the task that reports commits does; twice, as commits go on.
+    let reports = engine.clone();
+    let told = tokio::task::spawn_blocking(move || {
+        for sequence in [7, 8] {
+            for document in [&busy, &idle] {
+                document.note_durable(sequence);
+                document.tell_durable();
+            }
+        }
+        assert_eq!(durable(&idle), Some(8));
+        // Nor does the tick wait.
+        reports.registry.tick(0);
+        busy
+    });
+    let busy =
+        tokio::time::timeout(Duration::from_secs(20), told).await.expect("nobody waits").expect("told");
+    leave.send(()).expect("it waits");
+    at_work.join().expect("no panic");
+    let tells = &engine.registry.engine().tells;
+    tells.close();
+    tells.wait().await;
+    assert_eq!(durable(&busy), Some(8), "told once it was left");
+}

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use syncline_document::record::Origin;
 use syncline_protocol::names::{DocumentName, check_user};
 
-use super::{Refusal, blocking, body, principal, store};
+use super::{Refusal, blocking, body, principal, reading, store};
 use crate::{
     app::{App, Open},
     auth::{Claims, DocumentAccess, Grant, GrantAccess, Principal, Role, now_seconds},
@@ -217,7 +217,8 @@ pub(super) async fn as_update(
         return Err(Refusal::forbidden(format!("this token may not read {name}")));
     }
     let store = store(&app)?;
-    let state = blocking(move || inspection::state(&*store, &name)).await??;
+    let place = reading(&app, &name)?;
+    let state = blocking(move || (inspection::state(&*store, &name), place)).await?.0?;
     let kind = HeaderValue::from_static("application/octet-stream");
     Ok(([(header::CONTENT_TYPE, kind)], state.unwrap_or(Bytes::from_static(EMPTY_UPDATE))).into_response())
 }
