@@ -8,6 +8,7 @@
 //! out together with that: so what is stored is always healed, and a ledger can be made from it.
 
 mod conversation;
+mod erased;
 mod messages;
 mod registers;
 
@@ -43,6 +44,10 @@ pub struct Judgement {
     pub heals: Vec<Heal>,
     /// Messages that were kept but cannot be accepted as they are.
     pub malformed: Vec<Malformed>,
+    /// Messages that the server just erased: nothing derived from them may be kept either.
+    pub erased: Vec<String>,
+    /// Somebody brought back something of what was erased. It was healed, and what was judged is not to be kept.
+    pub revived: bool,
 }
 
 /// A message that was accepted.
@@ -93,6 +98,8 @@ pub enum Rule {
     ServerRegister,
     /// A register came from the future.
     Future,
+    /// Something was written of what was erased.
+    Erased,
 }
 
 /// A message that cannot be accepted as it is.
@@ -138,6 +145,10 @@ impl Ledger {
         }
         let edited = replica.edit(|pen| {
             let mut bench = Bench { pen, changes: &changes, judgement: Judgement::default() };
+            // First: what is removed needs no other judgement.
+            if let Some(root) = self.kind.conversations() {
+                erased::judge(&mut bench, root);
+            }
             registers::judge(&mut bench, self.kind.registers(), clock, now_ms);
             if matches!(self.kind, Kind::Conversation(_)) {
                 conversation::judge(&mut bench, &mut self.messages);
@@ -181,6 +192,12 @@ impl Bench<'_, '_, '_> {
             Some(value) => self.pen.set(root, key, value),
             None => self.pen.remove(root, key),
         }
+    }
+
+    /// As [`Bench::heal`], of something that was erased.
+    fn heal_erased(&mut self, rule: Rule, key: String, before: Option<Value>) {
+        self.judgement.revived = true;
+        self.heal(rule, key, before);
     }
 
     fn heal(&mut self, rule: Rule, key: String, before: Option<Value>) {
