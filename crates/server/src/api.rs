@@ -7,8 +7,9 @@
 mod at;
 mod conversations;
 mod drafts;
+mod erasures;
 mod home;
-mod idempotency;
+pub(crate) mod idempotency;
 mod kept;
 mod merge;
 mod messages;
@@ -43,6 +44,7 @@ use crate::app::App;
         (name = "folders", description = "Folders of conversations"),
         (name = "drafts", description = "What stands in the composers"),
         (name = "transfer", description = "Import and export"),
+        (name = "erasures", description = "Erasing for good, with receipts"),
     )
 )]
 struct Description;
@@ -70,6 +72,10 @@ pub(crate) fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(drafts::list))
         .routes(routes!(drafts::set, drafts::delete))
         .routes(routes!(drafts::take_over))
+        .routes(routes!(erasures::message))
+        .routes(routes!(erasures::conversation))
+        .routes(routes!(erasures::user))
+        .routes(routes!(erasures::list))
         .routes(routes!(transfer::import))
         .routes(routes!(transfer::export))
         .routes(routes!(transfer::chat))

@@ -15,6 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     auth::Auth,
     config::Config,
+    erasure::Erasures,
     gate::Shares,
     metrics::Metrics,
     outbound::Room,
@@ -57,6 +58,8 @@ pub struct Open {
     pub registry: Registry,
     /// The store.
     pub store: Arc<dyn Store>,
+    /// What erases for good.
+    pub erasures: Erasures,
     /// The thread that folds cold documents, until the server goes down.
     pub folding: Mutex<Option<Folding>>,
 }

@@ -33,6 +33,7 @@ enum Command {
     Restore(Restore),
     Verify(Verify),
     Compact(Compact),
+    Erasures(Erasures),
 }
 
 /// Runs the server.
@@ -148,6 +149,9 @@ pub struct Restore {
     /// The data folder to fill
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
+    /// What was erased since the backup, as `syncline erasures` prints it: the server erases it again when it starts
+    #[arg(long, value_name = "FILE")]
+    pub erasures: Option<PathBuf>,
     /// The backup
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
@@ -173,6 +177,16 @@ pub struct Compact {
     pub data: PathBuf,
 }
 
+/// Lists what was erased for good, one receipt a line as JSON, and checks that each is as it was sealed.
+///
+/// Keep the list beside the backups: `syncline restore --erasures` has it erased again from an older one.
+#[derive(Debug, Args)]
+pub struct Erasures {
+    /// The data folder of a server that does not run
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+}
+
 impl Cli {
     /// Does what was asked, on a thread whose stack holds the deepest document.
     ///
@@ -188,6 +202,7 @@ impl Cli {
             Command::Restore(restore) => commands::restore::run(&restore),
             Command::Verify(verify) => commands::verify::run(&verify),
             Command::Compact(compact) => commands::compact::run(&compact),
+            Command::Erasures(erasures) => commands::erasures::run(&erasures),
         });
         let running = running.map_err(|error| Failure::Check(format!("no thread: {error}")))?;
         // The panic's own text is on stderr already.

@@ -2,6 +2,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod compact;
+pub(crate) mod erasures;
 pub(crate) mod inspect;
 mod remote;
 pub(crate) mod restore;

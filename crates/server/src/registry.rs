@@ -15,10 +15,11 @@ use syncline_document::{Broken, Replica, record::Origin};
 use syncline_protocol::names::DocumentName;
 use syncline_store::writer::Writer;
 use syncline_sync::{Draft, Join, Looking, PeerId, Settings, Writing};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::{
-    config::Limits, document::Document, edits::SubmitError, metrics::Metrics, outbound::Outbound, pool::Pool,
+    config::Limits, document::Document, edits::SubmitError, erasure::ledger, metrics::Metrics,
+    outbound::Outbound, pool::Pool,
 };
 
 /// The journal that tags its entries with the document they belong to.
@@ -43,6 +44,8 @@ pub struct Engine {
     pub edits_per_document: usize,
     /// Why the store takes nothing more, once it does not.
     pub(crate) failure: OnceLock<String>,
+    /// Told when something that was erased came back and was healed: what it came in is to be scrubbed.
+    pub(crate) revived: Notify,
 }
 
 impl std::fmt::Debug for Engine {
@@ -67,6 +70,7 @@ impl Engine {
             runtime,
             edits_per_document: limits.http_edits_per_document,
             failure: OnceLock::new(),
+            revived: Notify::new(),
         })
     }
 }
@@ -106,16 +110,19 @@ impl Registry {
     }
 
     /// Attaches a connection to a document. Concurrent first openers get the same handle, and await one load.
+    ///
+    /// # Errors
+    /// [`SubmitError::Erased`].
     pub fn attach(
         &self,
         name: &DocumentName,
         join: &Join,
         outbound: &Arc<Outbound>,
-    ) -> (Arc<Document>, PeerId) {
+    ) -> Result<(Arc<Document>, PeerId), SubmitError> {
         loop {
             let document = self.document(name);
-            if let Some(peer) = document.attach(join.clone(), outbound) {
-                return (document, peer);
+            if let Some(peer) = document.attach(join.clone(), outbound)? {
+                return Ok((document, peer));
             }
         }
     }
@@ -184,8 +191,24 @@ impl Registry {
             };
             Box::new(move || drop(given.send(outcome)))
         }));
-        while !self.document(name).look(&mut looking) {}
+        while !self.document(name).look(&mut looking)? {}
         give.await.map_err(|_| SubmitError::Gone)?
+    }
+
+    /// Burns the names of open documents, once the rows that say so are durable: what is opened later finds those.
+    pub(crate) fn burn(&self, reason: &'static str, is_burned: impl Fn(&DocumentName) -> bool) {
+        for document in self.all().into_iter().filter(|document| is_burned(document.name())) {
+            document.burn(reason);
+        }
+    }
+
+    /// Says why a document's name is burned, if it is.
+    pub fn erased(&self, name: &DocumentName) -> Option<&'static str> {
+        ledger::burned(&**self.engine.journal.store(), name).unwrap_or_else(|error| {
+            // Nothing can be read: whoever is let in is told so when it is needed.
+            tracing::error!(document = %name, %error, "the ledger of erasures cannot be read");
+            None
+        })
     }
 
     /// Tells every document, and those that are opened later, that the store takes nothing more.
@@ -211,6 +234,12 @@ impl Registry {
     pub fn fold_if_open(&self, name: &DocumentName) -> bool {
         let document = self.shard(name).lock().get(name).cloned();
         document.and_then(|document| document.enter(|session, _, _| session.fold_soon())).unwrap_or(false)
+    }
+
+    /// Has the session of a document, if it is open, forget what waits in it for edits that never came.
+    pub(crate) fn forget_pending(&self, name: &DocumentName) {
+        let document = self.shard(name).lock().get(name).cloned();
+        document.and_then(|document| document.enter(|session, _, _| session.forget_pending()));
     }
 
     /// Returns how many documents were in memory at the last tick.
@@ -251,7 +280,9 @@ impl Registry {
         if let Some(document) = shard.get(name) {
             return document.clone();
         }
-        let document = Document::new(name.clone(), self.engine.clone());
+        // Looked at with the table locked: who burns a name later finds the document in it.
+        let erased = self.erased(name);
+        let document = Document::new(name.clone(), self.engine.clone(), erased);
         shard.insert(name.clone(), document.clone());
         drop(shard);
         if let Some(reason) = self.engine.failure.get() {

@@ -16,10 +16,11 @@ use tokio::{
 
 use crate::{
     app::{App, Open},
-    auth::{Auth, AuthError},
+    auth::{Auth, AuthError, Secret},
     clock::now_ms,
     config::Config,
     document::Document,
+    erasure::{self, Erasures, Seal},
     http, listener,
     metrics::Metrics,
     registry::{Engine, Registry},
@@ -122,7 +123,12 @@ async fn open_store(app: &Arc<App>) -> Result<tokio::task::JoinHandle<()>, Store
     let runtime = tokio::runtime::Handle::current();
     let engine = Engine::new(journal, app.metrics.clone(), &app.config.limits, runtime);
     let registry = Registry::new(engine);
-    app.open(Open { registry, store, folding: Mutex::new(Some(Folding::start(folder)?)) });
+    let secret = Secret::read_or_create(&app.config.data)
+        .map_err(|error| StoreError::Io(format!("receipts of erasures cannot be sealed: {error}")))?;
+    let folding = Mutex::new(Some(Folding::start(folder)?));
+    let erasures = Erasures::new(Seal::new(&secret));
+    app.open(Open { registry, store, erasures, folding });
+    app.tasks.spawn(erasure::run(app.clone()));
     Ok(tokio::spawn(report(app.clone(), receive)))
 }
 

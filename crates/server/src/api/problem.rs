@@ -48,6 +48,11 @@ impl Problem {
         }
     }
 
+    /// Returns what happened and what to do.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// Shows what stands there now, with its tag.
     pub(super) fn with_current(mut self, current: Value, etag: HeaderValue) -> Self {
         (self.current, self.etag) = (Some(Box::new(current)), Some(Box::new(etag)));
@@ -64,6 +69,10 @@ impl Problem {
 
     pub(super) fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    pub(super) fn gone(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::GONE, "gone", detail)
     }
 
     pub(super) fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
@@ -108,6 +117,7 @@ impl From<SubmitError> for Problem {
             SubmitError::Refused(_) => {
                 return Self::new(StatusCode::UNPROCESSABLE_ENTITY, "update_refused", error.to_string());
             }
+            SubmitError::Erased(reason) => return Self::gone(reason),
             SubmitError::Busy => "busy",
             SubmitError::Unavailable(_) => "unavailable",
             SubmitError::NotSaved(_) => "not_saved",

@@ -29,7 +29,7 @@ use syncline_document::{
     },
 };
 use syncline_exchange::{
-    Bounds, Report,
+    Bounds, Report, Status,
     archive::{self, Restore},
     import::{self, Imported, Item, Selection},
     openai::{self, ChatMessage},
@@ -168,6 +168,9 @@ impl Home {
             }
             Item::Archived(archived, report) => {
                 let Some(id) = archived.id() else { return Ok(Some(line(&report, 0))) };
+                if let Err(gone) = self.alive(&id) {
+                    return Ok(Some(line(&refused(report, &gone), 0)));
+                }
                 let (restore, owner) = (restored(restore)?, self.user.clone());
                 let kind = Kind::Conversation(id);
                 let new = self.write(&kind, move |desk| {
@@ -200,6 +203,9 @@ impl Home {
     }
 
     async fn take_conversation(&self, imported: Box<Imported>) -> Result<Value, Problem> {
+        if let Err(gone) = self.alive(&imported.id) {
+            return Ok(line(&refused(imported.report, &gone), 0));
+        }
         let imported = Arc::new(*imported);
         let now = now_ms();
         let entry = imported.clone();
@@ -254,6 +260,11 @@ impl Home {
         file.seek(SeekFrom::Start(0)).map_err(unwritable)?;
         Ok(file)
     }
+}
+
+/// The report of a conversation whose name is burned.
+fn refused(report: Report, gone: &Problem) -> Report {
+    Report { status: Status::Failed, reason: Some(gone.detail().to_owned()), ..report }
 }
 
 /// What is told of a conversation, and how many of its turns were new.

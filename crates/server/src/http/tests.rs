@@ -11,9 +11,10 @@ use tower::ServiceExt;
 use super::*;
 use crate::{
     app::Open,
-    auth::Auth,
+    auth::{Auth, Secret},
     config::Config,
     document::Document,
+    erasure::{Erasures, Seal},
     registry::{Engine, Registry},
 };
 
@@ -44,7 +45,10 @@ fn open(app: &App, options: WriterOptions, told: impl Fn() + Send + 'static) -> 
     let journal = Arc::new(journal.expect("a commit thread"));
     let runtime = tokio::runtime::Handle::current();
     let engine = Engine::new(journal, app.metrics.clone(), &app.config.limits, runtime);
-    app.open(Open { registry: Registry::new(engine), store: store.clone(), folding: Default::default() });
+    let secret = Secret::read_or_create(&app.config.data).expect("a secret");
+    let erasures = Erasures::new(Seal::new(&secret));
+    let registry = Registry::new(engine);
+    app.open(Open { registry, store: store.clone(), erasures, folding: Default::default() });
     store
 }
 
