@@ -22,7 +22,9 @@ pub(super) fn judge(bench: &mut Bench<'_, '_, '_>, root: &'static str) {
     keys.sort_unstable();
     for key in keys {
         if bench.pen.has(root, key) && is_marked_erased(bench.pen, root, key) {
-            bench.heal_erased(Rule::Erased, format!("{root}/{key}"), None);
+            // No more of the key than whose it is: a tag's name stands in it.
+            let of = key.split(['|', '@']).next().unwrap_or_default();
+            bench.heal_erased(Rule::Erased, format!("{root}/{of}"), None);
             bench.pen.remove(root, key);
         }
     }

@@ -78,8 +78,10 @@ pub(super) async fn cut_audit(
         let Some(heals) = audit["heals"].as_array_mut() else { continue };
         let mut changed = false;
         for heal in heals {
-            if heal["key"].as_str().is_some_and(&is_of) && !heal["before"].is_null() {
-                heal["before"] = Value::Null;
+            let Some(key) = heal["key"].as_str().filter(|key| is_of(key)) else { continue };
+            let of = key.split(['|', '@']).next().unwrap_or_default().to_owned();
+            if *heal["key"] != of || !heal["before"].is_null() {
+                (heal["before"], heal["key"]) = (Value::Null, of.into());
                 changed = true;
             }
         }
