@@ -31,7 +31,12 @@ use crate::{
 pub struct Ledger {
     kind: Kind,
     messages: Messages,
+    /// When to look for writers that are gone: with the first edit after a load, then once a day.
+    sweep_at_ms: u64,
 }
+
+/// How often an open document is looked through for writers that are gone: milliseconds.
+const SWEEP_EVERY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// What came of a judgement.
 #[derive(Debug, Default)]
@@ -125,7 +130,7 @@ impl Ledger {
         if !kind.watched().is_empty() {
             replica.watch(kind.watched())?;
         }
-        Ok(Self { kind, messages })
+        Ok(Self { kind, messages, sweep_at_ms: 0 })
     }
 
     /// Judges what was applied to the document since the last call, and writes what follows from it. Call it after
@@ -152,6 +157,11 @@ impl Ledger {
             registers::judge(&mut bench, self.kind.registers(), clock, now_ms);
             if matches!(self.kind, Kind::Conversation(_)) {
                 conversation::judge(&mut bench, &mut self.messages);
+            }
+            // Last: what was removed above is not folded into what stays.
+            if now_ms >= self.sweep_at_ms {
+                self.sweep_at_ms = now_ms + SWEEP_EVERY_MS;
+                registers::sweep(&mut bench, self.kind.registers(), now_ms);
             }
             bench.judgement
         })?;

@@ -80,7 +80,7 @@ pub(super) async fn cut_audit(
         for heal in heals {
             let Some(key) = heal["key"].as_str().filter(|key| is_of(key)) else { continue };
             let of = key.split(['|', '@']).next().unwrap_or_default().to_owned();
-            if *heal["key"] != of || !heal["before"].is_null() {
+            if heal["key"] != of.as_str() || !heal["before"].is_null() {
                 (heal["before"], heal["key"]) = (Value::Null, of.into());
                 changed = true;
             }
