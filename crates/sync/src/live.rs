@@ -60,9 +60,13 @@ impl Live {
     pub(crate) fn judge(&mut self, now_ms: u64) -> Result<Option<Box<Judgement>>, Broken> {
         let Some(ledger) = &mut self.ledger else { return Ok(None) };
         let judgement = ledger.judge(&mut self.replica, &mut self.clock, now_ms)?;
-        let told = !judgement.malformed.is_empty() || !judgement.erased.is_empty() || judgement.revived;
-        let follows = judgement.update.is_some() || told;
-        Ok(follows.then(|| Box::new(judgement)))
+        // A message that came back with its place is accepted and leaves nothing to write; nor does what lost against an
+        // erasure.
+        let says = !judgement.accepted.is_empty()
+            || !judgement.malformed.is_empty()
+            || !judgement.erased.is_empty()
+            || judgement.revived;
+        Ok((says || judgement.update.is_some()).then(|| Box::new(judgement)))
     }
 
     /// Has something written, and judges that too.
