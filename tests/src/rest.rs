@@ -136,6 +136,12 @@ impl Api {
         Answer { status, headers, body }
     }
 
+    /// Posts without a body to a server that may be killed meanwhile; says whether it went through.
+    pub async fn try_post(&self, path: &str) -> bool {
+        let request = self.client.post(format!("{}{path}", self.base)).bearer_auth(&self.token);
+        request.send().await.is_ok_and(|response| response.status().is_success())
+    }
+
     /// Reads something that is there.
     ///
     /// # Panics

@@ -40,6 +40,21 @@ pub fn fold(stored: &Stored) -> Result<Checkpoint, LoadError> {
     })
 }
 
+/// As [`fold`], without what is pending: nobody can say what of it repeats what was erased from the document. A device
+/// that still holds it offers it again.
+///
+/// # Errors
+/// As [`fold`].
+pub fn fold_erased(stored: &Stored) -> Result<Checkpoint, LoadError> {
+    let mut replica = Replica::load(parts(stored))?;
+    Ok(Checkpoint {
+        sequence: stored.sequence,
+        state_vector: replica.state_vector(),
+        update: replica.encode_state()?,
+        pending: Vec::new(),
+    })
+}
+
 /// Keeps the pending entries that hold something the document does not have. One that the checker refuses, now that more
 /// is known, is kept too: it harms nobody where it is, and the document must not depend on it.
 ///

@@ -9,6 +9,7 @@
 
 mod conversation;
 mod devices;
+mod erased;
 mod messages;
 mod registers;
 mod tips;
@@ -61,6 +62,10 @@ pub struct Judgement {
     pub drafts: Vec<(ConversationId, String)>,
     /// Devices that were signed out for good or let in again, as they stand now.
     pub devices: Vec<DeviceStanding>,
+    /// Messages that the server just erased: nothing derived from them may be kept either.
+    pub erased: Vec<String>,
+    /// Somebody brought back something of what was erased. It was healed, and what was judged is not to be kept.
+    pub revived: bool,
 }
 
 /// How a device stands.
@@ -120,6 +125,8 @@ pub enum Rule {
     ServerRegister,
     /// A register came from the future.
     Future,
+    /// Something was written of what was erased.
+    Erased,
 }
 
 /// A message that cannot be accepted as it is.
@@ -133,13 +140,15 @@ pub struct Malformed {
 
 impl Judgement {
     /// Says whether nothing follows from what was judged. A message that came back with its place is accepted and leaves
-    /// nothing to write.
+    /// nothing to write; nor does what lost against an erasure.
     pub fn is_empty(&self) -> bool {
         self.update.is_none()
             && self.accepted.is_empty()
             && self.malformed.is_empty()
             && self.devices.is_empty()
             && self.drafts.is_empty()
+            && self.erased.is_empty()
+            && !self.revived
     }
 }
 
@@ -182,15 +191,20 @@ impl Ledger {
         }
         let edited = replica.edit(|pen| {
             let mut bench = Bench { pen, changes: &changes, judgement: Judgement::default() };
-            registers::judge(&mut bench, self.kind.registers(), clock, now_ms);
-            if now_ms >= self.sweep_at_ms {
-                self.sweep_at_ms = now_ms + SWEEP_EVERY_MS;
-                registers::sweep(&mut bench, self.kind.registers(), now_ms);
+            // First: what is removed needs no other judgement.
+            if let Some(root) = self.kind.conversations() {
+                erased::judge(&mut bench, root);
             }
+            registers::judge(&mut bench, self.kind.registers(), clock, now_ms);
             match self.kind {
                 Kind::Conversation(_) => conversation::judge(&mut bench, &mut self.messages),
                 Kind::Profile => devices::judge(&mut bench, &mut self.revoked),
                 _ => {}
+            }
+            // Last: what was removed above is not folded into what stays.
+            if now_ms >= self.sweep_at_ms {
+                self.sweep_at_ms = now_ms + SWEEP_EVERY_MS;
+                registers::sweep(&mut bench, self.kind.registers(), now_ms);
             }
             bench.list_drafts();
             bench.judgement
@@ -264,6 +278,12 @@ impl Bench<'_, '_, '_> {
             Some(value) => self.pen.set(root, key, value),
             None => self.pen.remove(root, key),
         }
+    }
+
+    /// As [`Bench::heal`], of something that was erased.
+    fn heal_erased(&mut self, rule: Rule, key: String, before: Option<Value>) {
+        self.judgement.revived = true;
+        self.heal(rule, key, before);
     }
 
     fn heal(&mut self, rule: Rule, key: String, before: Option<Value>) {

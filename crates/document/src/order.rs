@@ -150,6 +150,14 @@ impl Order {
         }
     }
 
+    /// Lists the messages that repeat one, by id.
+    pub(crate) fn repeats(&self, original: &str) -> Vec<&str> {
+        let mut repeats: Vec<&str> =
+            self.same.iter().filter(|(_, of)| ***of == *original).map(|(id, _)| &**id).collect();
+        repeats.sort_unstable();
+        repeats
+    }
+
     pub(crate) fn node(&self, at: usize) -> &Node {
         &self.nodes[at]
     }

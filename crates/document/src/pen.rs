@@ -41,6 +41,12 @@ impl<'a, 'doc> Pen<'a, 'doc> {
         self.txn.get_map(root).is_some_and(|map| map.contains_key(self.txn, key))
     }
 
+    /// Lists the keys of a root map.
+    pub(crate) fn keys(&self, root: &'static str) -> Vec<String> {
+        let map = self.txn.get_map(root);
+        map.map(|map| map.keys(self.txn).map(str::to_owned).collect()).unwrap_or_default()
+    }
+
     /// Sets a key of a root map.
     pub(crate) fn set(&mut self, root: &'static str, key: impl Into<Arc<str>>, value: Any) {
         let map = self.root(root);

@@ -16,14 +16,14 @@ pub mod profile;
 
 use std::collections::BTreeMap;
 
-use yrs::Transact as _;
+use yrs::{Any, Transact as _};
 
 pub use self::kind::Kind;
 use crate::{
     Broken, Pen, Replica,
     hlc::Hlc,
-    ids::Writer,
-    register::{self, Field},
+    ids::{ConversationId, Writer},
+    register::{self, Field, Stamp},
 };
 
 /// The longest value of a register that the server writes for a client: bytes of JSON.
@@ -75,6 +75,40 @@ pub fn latest(replica: &mut Replica, kind: &Kind, now_ms: u64) -> Result<Hlc, Br
             fields.flat_map(|(_, field)| field.entries().iter().map(|entry| entry.hlc).collect::<Vec<_>>());
         times.filter(|hlc| !hlc.is_future(now_ms)).max().unwrap_or_default()
     })
+}
+
+/// What ends the key that says that a conversation was erased.
+const ERASED: &str = "|erased@server";
+
+/// Removes everything that stands of a conversation in a document that holds something of many (an index, the marks, the
+/// drafts), and marks it as erased: from then on the judge removes what anybody writes of it. Returns how many entries
+/// went.
+pub fn erase_conversation(pen: &mut Pen<'_, '_>, kind: &Kind, id: &ConversationId, hlc: Hlc) -> usize {
+    let Some(root) = kind.conversations() else { return 0 };
+    let (mark, mut went) = (format!("{id}{ERASED}"), 0);
+    for key in pen.keys(root) {
+        let rest = key.strip_prefix(id.as_str());
+        if key != mark && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['|', '@'])) {
+            pen.remove(root, &key);
+            went += 1;
+        }
+    }
+    if !pen.has(root, &mark) {
+        let stamp = Stamp { writer: Writer::server(), hlc };
+        register::write(pen, root, &format!("{id}|erased"), &stamp, Any::Bool(true));
+    }
+    went
+}
+
+/// Says whether a key is the mark of an erased conversation.
+pub(crate) fn is_erasure_mark(key: &str) -> bool {
+    key.ends_with(ERASED)
+}
+
+/// Says whether the conversation that a key begins with was erased.
+pub(crate) fn is_marked_erased(pen: &Pen<'_, '_>, root: &'static str, key: &str) -> bool {
+    let id = key.split(['|', '@']).next().unwrap_or_default();
+    pen.has(root, &format!("{id}{ERASED}"))
 }
 
 fn check_name(name: &str) -> Result<(), Unfit> {

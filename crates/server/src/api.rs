@@ -8,8 +8,9 @@ mod at;
 pub(crate) mod blobs;
 mod conversations;
 mod drafts;
+mod erasures;
 mod home;
-mod idempotency;
+pub(crate) mod idempotency;
 mod kept;
 mod merge;
 mod messages;
@@ -45,6 +46,7 @@ use crate::app::App;
         (name = "drafts", description = "What stands in the composers"),
         (name = "blobs", description = "Files that messages refer to: resumable uploads, ranges"),
         (name = "transfer", description = "Import and export"),
+        (name = "erasures", description = "Erasing for good, with receipts"),
     )
 )]
 struct Description;
@@ -74,6 +76,10 @@ pub(crate) fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(drafts::set, drafts::delete))
         .routes(routes!(drafts::take_over))
         .routes(routes!(blobs::head, blobs::get, blobs::delete))
+        .routes(routes!(erasures::message))
+        .routes(routes!(erasures::conversation))
+        .routes(routes!(erasures::user))
+        .routes(routes!(erasures::list))
         .routes(routes!(transfer::import))
         .routes(routes!(transfer::export))
         .routes(routes!(transfer::chat))

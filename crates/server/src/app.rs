@@ -15,6 +15,7 @@ use crate::{
     auth::{Auth, Denied, Principal},
     blobs::Blobs,
     config::Config,
+    erasure::Erasures,
     gate::Shares,
     http::rates::Counts,
     metrics::Metrics,
@@ -63,6 +64,8 @@ pub struct Open {
     pub(crate) blobs: Arc<Blobs>,
     /// The store.
     pub store: Arc<dyn Store>,
+    /// What erases for good.
+    pub erasures: Erasures,
     /// The thread that folds cold documents, until the server goes down.
     pub folding: Mutex<Option<Folding>>,
 }
@@ -75,10 +78,10 @@ impl std::fmt::Debug for Open {
 
 impl Open {
     /// Puts together what a server with this configuration works on.
-    pub fn new(config: &Config, engine: Arc<Engine>) -> Self {
+    pub fn new(config: &Config, engine: Arc<Engine>, erasures: Erasures) -> Self {
         let store = engine.journal.store().clone();
         let blobs = Blobs::new(&config.data, engine.clone(), &config.limits);
-        Self { registry: Registry::new(engine), blobs, store, folding: Mutex::default() }
+        Self { registry: Registry::new(engine), blobs, store, erasures, folding: Mutex::default() }
     }
 
     /// Waits until the journal's queue has room.

@@ -146,7 +146,10 @@ impl Attachments {
             match self.visitor.rights(&self.app, &name) {
                 Ok((principal, access)) => {
                     let dialect = if self.visitor.ysweet { Dialect::Ysweet } else { Dialect::Plain };
-                    self.plain = Some(self.join(&name, dialect, None, access, &principal));
+                    match self.join(&name, dialect, None, access, &principal) {
+                        Ok(joined) => self.plain = Some(joined),
+                        Err(closing) => return self.hold(closing),
+                    }
                 }
                 Err(closing) => return self.hold(closing),
             }
@@ -252,13 +255,18 @@ impl Attachments {
         principal: &Result<Principal, Denied>,
         answer: bool,
     ) -> Result<bool, Closing> {
-        let rights = match DocumentName::parse(address.document) {
-            Ok(name) => self
-                .visitor
-                .rights_of(&self.app, principal, &name)
-                .map(|(principal, access)| (name, principal, access)),
-            Err(error) => Err(Closing::Forbidden(error.to_string())),
-        };
+        let rights =
+            match DocumentName::parse(address.document) {
+                Ok(name) => {
+                    self.visitor.rights_of(&self.app, principal, &name).and_then(|(principal, access)| {
+                        match self.open.registry.erased(&name) {
+                            Some(reason) => Err(Closing::Erased(reason.to_owned())),
+                            None => Ok((name, principal, access)),
+                        }
+                    })
+                }
+                Err(error) => Err(Closing::Forbidden(error.to_string())),
+            };
         let (name, principal, access) = match rights {
             Ok(rights) => rights,
             Err(closing) => return self.deny(address.raw, closing).map(|()| false),
@@ -274,7 +282,11 @@ impl Attachments {
             self.outbound.push(encode(Some(address.raw), &Reply::Authenticated { read_only }));
         }
         if !self.renew(address.raw, access, &principal) {
-            let mut next = self.join(&name, Dialect::Hocuspocus, Some(address.raw), access, &principal);
+            let next = self.join(&name, Dialect::Hocuspocus, Some(address.raw), access, &principal);
+            let mut next = match next {
+                Ok(next) => next,
+                Err(closing) => return self.deny(address.raw, closing).map(|()| false),
+            };
             let allowed = Duration::from_millis(self.app.config.limits.pre_auth_ms);
             next.sync_by = joined.then(|| Instant::now() + allowed);
             if let Some(before) = self.addresses.insert(address.raw.into(), Attachment::Joined(next)) {
@@ -357,7 +369,7 @@ impl Attachments {
         address: Option<&str>,
         access: Access,
         principal: &Principal,
-    ) -> Joined {
+    ) -> Result<Joined, Closing> {
         let visitor = &self.visitor;
         let identity = visitor.identity(principal);
         let join = Join {
@@ -377,8 +389,9 @@ impl Attachments {
         if let Err(denied) = self.app.check_device(user, device) {
             self.outbound.close(closing(denied));
         }
-        let (document, peer) = self.open.registry.attach(name, &join, &self.outbound);
-        Joined {
+        let attached = self.open.registry.attach(name, &join, &self.outbound);
+        let (document, peer) = attached.map_err(|erased| Closing::Erased(erased.to_string()))?;
+        Ok(Joined {
             document,
             peer,
             identity,
@@ -387,7 +400,7 @@ impl Attachments {
             _listed: listed,
             sync_by: None,
             step1: 0,
-        }
+        })
     }
 
     /// Says whether anything was judged: until then the time before authentication runs.

@@ -35,6 +35,7 @@ enum Command {
     Compact(Compact),
     Import(Import),
     Export(Export),
+    Erasures(Erasures),
 }
 
 /// Runs the server.
@@ -150,6 +151,9 @@ pub struct Restore {
     /// The data folder to fill
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
+    /// What was erased since the backup, as `syncline erasures` prints it: the server erases it again when it starts
+    #[arg(long, value_name = "FILE")]
+    pub erasures: Option<PathBuf>,
     /// The backup
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
@@ -232,6 +236,16 @@ pub struct Export {
     pub to: PathBuf,
 }
 
+/// Lists what was erased for good, one receipt a line as JSON, and checks that each is as it was sealed.
+///
+/// Keep the list beside the backups: `syncline restore --erasures` has it erased again from an older one.
+#[derive(Debug, Args)]
+pub struct Erasures {
+    /// The data folder of a server that does not run
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+}
+
 impl Cli {
     /// Does what was asked, on a thread whose stack holds the deepest document.
     ///
@@ -249,6 +263,7 @@ impl Cli {
             Command::Compact(compact) => commands::compact::run(&compact),
             Command::Import(import) => commands::import::run(&import),
             Command::Export(export) => commands::export::run(&export),
+            Command::Erasures(erasures) => commands::erasures::run(&erasures),
         });
         let running = running.map_err(|error| Failure::Check(format!("no thread: {error}")))?;
         // The panic's own text is on stderr already.

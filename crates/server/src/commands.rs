@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 pub(crate) mod compact;
 mod draft;
+pub(crate) mod erasures;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod inspect;

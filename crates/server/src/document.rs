@@ -76,6 +76,8 @@ struct Inner {
     edits: Edits,
     /// It was taken out of the registry: a new handle serves the name now.
     retired: bool,
+    /// Its name is burned, and why: nobody is let in any more.
+    erased: Option<&'static str>,
     /// The last turn of a conversation, once it was needed.
     last: Option<Last>,
     /// Counts the sessions that a panic ended here: answers meant for an earlier one are dropped.
@@ -83,7 +85,7 @@ struct Inner {
 }
 
 impl Document {
-    pub(crate) fn new(name: DocumentName, engine: Arc<Engine>) -> Arc<Self> {
+    pub(crate) fn new(name: DocumentName, engine: Arc<Engine>, erased: Option<&'static str>) -> Arc<Self> {
         let server_client = engine.journal.store().identity().server_client(&name);
         let session = Session::new(name.clone(), server_client, engine.settings.clone(), now_ms());
         let reads = Arc::new(Semaphore::new(engine.reads_per_document));
@@ -96,6 +98,7 @@ impl Document {
                 links: Vec::new(),
                 edits: Edits::default(),
                 retired: false,
+                erased,
                 last: None,
                 epoch: 0,
             }),
@@ -148,18 +151,39 @@ impl Document {
         }
     }
 
-    pub(crate) fn attach(&self, join: Join, outbound: &Arc<Outbound>) -> Option<PeerId> {
+    /// Lets a connection in. `None` where this handle was taken out of the registry.
+    pub(crate) fn attach(&self, join: Join, outbound: &Arc<Outbound>) -> Result<Option<PeerId>, SubmitError> {
         let mut inner = self.inner.lock();
-        if inner.retired {
-            return None;
+        if let Some(reason) = inner.erased {
+            return Err(SubmitError::Erased(reason));
         }
-        let peer = self.carry_out(&mut inner, |session, now, _| session.attach(join, now))?;
+        if inner.retired {
+            return Ok(None);
+        }
+        let Some(peer) = self.carry_out(&mut inner, |session, now, _| session.attach(join, now)) else {
+            return Ok(None);
+        };
         let index = peer.index as usize;
         if inner.links.len() <= index {
             inner.links.resize(index + 1, None);
         }
         inner.links[index] = Some(outbound.clone());
-        Some(peer)
+        Ok(Some(peer))
+    }
+
+    /// Burns the name: everybody in it is told so and let go, what waits is refused, and what was in memory is dropped.
+    pub(crate) fn burn(&self, reason: &'static str) {
+        let mut inner = self.inner.lock();
+        inner.erased = Some(reason);
+        self.carry_out(&mut inner, |session, _, fx| session.expel(reason, fx));
+        inner.edits.erased(reason);
+        inner.links.clear();
+        inner.last = None;
+        // Answers that are on their way to the session are dropped.
+        inner.epoch += 1;
+        inner.session = inner.session.successor(now_ms());
+        self.next_tick_ms.store(NEVER, Ordering::Relaxed);
+        self.glance.store(LOOK, Ordering::Relaxed);
     }
 
     /// Gives an edit to the session. `None` where this handle was taken out of the registry.
@@ -187,6 +211,9 @@ impl Document {
             Err(error) => return Some(Err(error)),
         };
         let mut inner = self.inner.lock();
+        if let Some(reason) = inner.erased {
+            return Some(Err(SubmitError::Erased(reason)));
+        }
         if inner.retired {
             return None;
         }
@@ -215,6 +242,9 @@ impl Document {
         call: impl FnOnce(Edit, &mut Session, u64, &mut Vec<Effect>),
     ) -> Option<Result<Told, SubmitError>> {
         let mut inner = self.inner.lock();
+        if let Some(reason) = inner.erased {
+            return Some(Err(SubmitError::Erased(reason)));
+        }
         if inner.retired {
             return None;
         }
@@ -313,6 +343,9 @@ impl Document {
                 self.append_together(entries, rows);
                 self.engine.metrics.judged(&verdict.judgement);
                 self.engine.sent.judged(&self.name, &verdict.judgement);
+                if verdict.judgement.revived {
+                    self.engine.revived.notify_one();
+                }
             }
             Effect::Checkpoint(checkpoint) => {
                 let name = self.name.clone();

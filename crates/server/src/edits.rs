@@ -23,6 +23,9 @@ pub enum SubmitError {
     /// Too many reads wait for this document.
     #[error("too many reads wait for this document: try again in a moment")]
     Crowded,
+    /// The document was erased for good.
+    #[error("{0}")]
+    Erased(&'static str),
     /// The server is going down, or the document's session was ended.
     #[error("the server is restarting: try again")]
     Gone,
@@ -74,6 +77,14 @@ impl Edits {
         if let Some(told) = self.waiting.remove(&edit) {
             // Whoever asked may be gone; what is saved is saved all the same.
             let _ = told.send(outcome);
+        }
+    }
+
+    /// Refuses all of them: the document was erased.
+    pub(crate) fn erased(&mut self, reason: &'static str) {
+        for (_, told) in self.waiting.drain() {
+            // Whoever asked may be gone.
+            let _ = told.send(Err(SubmitError::Erased(reason)));
         }
     }
 

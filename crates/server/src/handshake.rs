@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use syncline_protocol::names::{DocumentName, check_device};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::{app::App, attachments::Visitor, config::Config, http::origin::check_host};
+use crate::{app::App, attachments::Visitor, config::Config, http::origin::check_host, outbound::Closing};
 
 /// The subprotocol of clients that know this server.
 const STATUS_PROTOCOL: &str = "syncline.v1";
@@ -77,10 +77,14 @@ pub(crate) fn judge<B>(
         address,
     };
     if let Some(name) = &visitor.document
-        && let Err(closing) = visitor.rights(app, name)
+        && let Err(closing) = admission(app, &visitor, name)
     {
         if visitor.ysweet {
-            return Err(reject(StatusCode::UNAUTHORIZED, "unauthorized", closing.code().1));
+            let (status, code) = match closing {
+                Closing::Erased(_) => (StatusCode::GONE, "gone"),
+                _ => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            };
+            return Err(reject(status, code, closing.code().1));
         }
         if !app.may_hold(address) {
             let reason = "too many refused connections from this address: wait, or send a valid token";
@@ -101,6 +105,15 @@ pub(crate) fn judge<B>(
         reject(StatusCode::BAD_REQUEST, "bad_subprotocol", "the subprotocol is not a header value")
     })?;
     Ok((response, visitor))
+}
+
+/// Says whether a visitor will be let in to a document, as far as is known before the store is open.
+fn admission(app: &App, visitor: &Visitor, name: &DocumentName) -> Result<(), Closing> {
+    visitor.rights(app, name)?;
+    match app.engine().and_then(|open| open.registry.erased(name)) {
+        Some(reason) => Err(Closing::Erased(reason.to_owned())),
+        None => Ok(()),
+    }
 }
 
 fn upgrade_key<B>(request: &Request<B>) -> Result<String, Rejection> {

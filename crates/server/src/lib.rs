@@ -27,6 +27,7 @@ mod connection;
 pub mod document;
 pub mod edits;
 mod egress;
+pub mod erasure;
 mod gate;
 mod handshake;
 pub mod http;

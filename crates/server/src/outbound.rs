@@ -35,6 +35,8 @@ pub enum Closing {
     Unauthorized(String),
     /// A valid token that does not open this.
     Forbidden(String),
+    /// What was asked for was erased for good.
+    Erased(String),
     /// Nothing came in time.
     Timeout(&'static str),
     /// The token ran out: reconnect with a new one.
@@ -55,6 +57,7 @@ impl Closing {
             Self::Malformed(reason) => (4400, reason),
             Self::Unauthorized(reason) => (4401, reason),
             Self::Forbidden(reason) => (4403, reason),
+            Self::Erased(reason) => (4404, reason),
             Self::Timeout(reason) => (4408, reason),
             Self::TokenExpired => (4501, "the token has expired: reconnect with a new one"),
             Self::Gone => (1000, ""),
@@ -69,6 +72,7 @@ impl From<Ending> for Closing {
             Ending::TryLater(reason) => Self::TryLater(reason),
             Ending::Forbidden(reason) => Self::Forbidden(reason),
             Ending::Resync(_) => Self::Resync,
+            Ending::Erased(reason) => Self::Erased(reason),
         }
     }
 }

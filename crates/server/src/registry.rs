@@ -15,12 +15,12 @@ use syncline_document::{Broken, Replica, record::Origin};
 use syncline_protocol::names::DocumentName;
 use syncline_store::writer::Writer;
 use syncline_sync::{Draft, Join, Looking, PeerId, Settings, Writing};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    blobs::mentions::Mentions, config::Limits, document::Document, edits::SubmitError, metrics::Metrics,
-    outbound::Outbound, pool::Pool, revoked::Revoked, sent::Sent,
+    blobs::mentions::Mentions, config::Limits, document::Document, edits::SubmitError, erasure::ledger,
+    metrics::Metrics, outbound::Outbound, pool::Pool, revoked::Revoked, sent::Sent,
 };
 
 /// The journal that tags its entries with the document they belong to.
@@ -55,6 +55,8 @@ pub struct Engine {
     pub(crate) mentions: Mentions,
     /// Why the store takes nothing more, once it does not.
     pub(crate) failure: OnceLock<String>,
+    /// Told when something that was erased came back and was healed: what it came in is to be scrubbed.
+    pub(crate) revived: Notify,
 }
 
 impl std::fmt::Debug for Engine {
@@ -84,6 +86,7 @@ impl Engine {
             sent: Sent::default(),
             mentions: Mentions::default(),
             failure: OnceLock::new(),
+            revived: Notify::new(),
         })
     }
 }
@@ -123,16 +126,19 @@ impl Registry {
     }
 
     /// Attaches a connection to a document. Concurrent first openers get the same handle, and await one load.
+    ///
+    /// # Errors
+    /// [`SubmitError::Erased`].
     pub fn attach(
         &self,
         name: &DocumentName,
         join: &Join,
         outbound: &Arc<Outbound>,
-    ) -> (Arc<Document>, PeerId) {
+    ) -> Result<(Arc<Document>, PeerId), SubmitError> {
         loop {
             let document = self.document(name);
-            if let Some(peer) = document.attach(join.clone(), outbound) {
-                return (document, peer);
+            if let Some(peer) = document.attach(join.clone(), outbound)? {
+                return Ok((document, peer));
             }
         }
     }
@@ -218,6 +224,22 @@ impl Registry {
         self.document(name).reading()
     }
 
+    /// Burns the names of open documents, once the rows that say so are durable: what is opened later finds those.
+    pub(crate) fn burn(&self, reason: &'static str, is_burned: impl Fn(&DocumentName) -> bool) {
+        for document in self.all().into_iter().filter(|document| is_burned(document.name())) {
+            document.burn(reason);
+        }
+    }
+
+    /// Says why a document's name is burned, if it is.
+    pub fn erased(&self, name: &DocumentName) -> Option<&'static str> {
+        ledger::burned(&**self.engine.journal.store(), name).unwrap_or_else(|error| {
+            // Nothing can be read: whoever is let in is told so when it is needed.
+            tracing::error!(document = %name, %error, "the ledger of erasures cannot be read");
+            None
+        })
+    }
+
     /// Tells every document, and those that are opened later, that the store takes nothing more.
     pub fn fail(&self, reason: &str) {
         // The first reason counts.
@@ -241,6 +263,12 @@ impl Registry {
     pub fn fold_if_open(&self, name: &DocumentName) -> bool {
         let document = self.shard(name).lock().get(name).cloned();
         document.and_then(|document| document.enter(|session, _, _| session.fold_soon())).unwrap_or(false)
+    }
+
+    /// Has the session of a document, if it is open, forget what waits in it for edits that never came.
+    pub(crate) fn forget_pending(&self, name: &DocumentName) {
+        let document = self.shard(name).lock().get(name).cloned();
+        document.and_then(|document| document.enter(|session, _, _| session.forget_pending()));
     }
 
     /// Returns how many documents were in memory at the last tick.
@@ -281,7 +309,9 @@ impl Registry {
         if let Some(document) = shard.get(name) {
             return document.clone();
         }
-        let document = Document::new(name.clone(), self.engine.clone());
+        // Looked at with the table locked: who burns a name later finds the document in it.
+        let erased = self.erased(name);
+        let document = Document::new(name.clone(), self.engine.clone(), erased);
         shard.insert(name.clone(), document.clone());
         drop(shard);
         if let Some(reason) = self.engine.failure.get() {

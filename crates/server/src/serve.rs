@@ -15,11 +15,12 @@ use tokio::{
 
 use crate::{
     app::{App, Open},
-    auth::{Auth, AuthError},
+    auth::{Auth, AuthError, Secret},
     blobs::collect,
     clock::now_ms,
     config::Config,
     document::Document,
+    erasure::{self, Erasures, Seal},
     http, listener,
     metrics::Metrics,
     registry::Engine,
@@ -121,13 +122,16 @@ pub(crate) async fn open_store(app: &Arc<App>) -> Result<tokio::task::JoinHandle
     });
     let runtime = tokio::runtime::Handle::current();
     let engine = Engine::new(journal, app.metrics.clone(), &app.config.limits, runtime);
-    let open = Open::new(&app.config, engine);
+    let secret = Secret::read_or_create(&app.config.data)
+        .map_err(|error| StoreError::Io(format!("receipts of erasures cannot be sealed: {error}")))?;
+    let open = Open::new(&app.config, engine, Erasures::new(Seal::new(&secret)));
     *open.folding.lock() = Some(Folding::start(folder)?);
     app.open(open);
     if let Some(open) = app.engine() {
         app.tasks.spawn(collect::run(open.clone(), app.draining.clone()));
     }
     app.tasks.spawn(sent::clear_up(app.clone()));
+    app.tasks.spawn(erasure::run(app.clone()));
     Ok(tokio::spawn(report(app.clone(), receive)))
 }
 

@@ -10,9 +10,17 @@
 //! | `etag/{user}/{tag}` | preferences as a caller saw them, for 30 days (`api/merge.rs`) |
 //! | `blob/...`, `upload/...`, `mention/...` | files that messages refer to (`blobs.rs`) |
 //! | `idem/{user}/{hash of a key}` | what a write over HTTP answered, for a day (`api/idempotency.rs`) |
+//! | `erased/{user}[/c/{conversation}[/{message}]]` | the id of the erasure: what has such a row was erased for good (`erasure/ledger.rs`) |
+//! | `erasure/{user}/{id}` | the erasure itself: its receipt, once it is done |
+//! | `erasing/{id}` | an erasure that is not done |
+//! | `scrub/{document}/{16 hex digits}` | entries up to this sequence hold what was erased before: to be rewritten (`erasure/scrub.rs`) |
+//!
+//! What belongs to a user, a conversation or another document has a key `{table}/{user}/...`, `{table}/{document}` or
+//! `{table}/{document}/...`: whoever erases finds it by that, in whatever table.
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use syncline_document::{Accepted, DeviceStanding, Heal, Malformed, record::Sequence, schema::Kind};
@@ -79,6 +87,17 @@ pub fn rows(name: &DocumentName, sequence: Sequence, last: &mut Option<Last>, ve
         && advance(last, &judgement.accepted, verdict.origin.at_ms)
     {
         rows.push(row(last_key(name), &json!(last)));
+    }
+    if let Some(last) = last
+        && judgement.erased.contains(&last.id)
+        && !last.preview.is_empty()
+    {
+        last.preview.clear();
+        rows.push(row(last_key(name), &json!(last)));
+    }
+    if judgement.revived {
+        // What came and what was made of it are neighbours.
+        rows.push(Row { key: scrub_key(name, sequence + 1), value: Some(Bytes::new()) });
     }
     if !judgement.heals.is_empty() || !judgement.malformed.is_empty() {
         let audit = Audit {
@@ -163,6 +182,22 @@ pub fn lasts(store: &dyn Store, user: &str) -> Result<HashMap<String, Last>, Sto
             _ => return Ok(lasts),
         }
     }
+}
+
+/// The rows of documents that are to be scrubbed lie from here to [`SCRUBS_END`].
+pub(crate) const SCRUBS: &[u8] = b"scrub/";
+/// The first key after those.
+pub(crate) const SCRUBS_END: &[u8] = b"scrub0";
+
+fn scrub_key(name: &DocumentName, sequence: Sequence) -> Vec<u8> {
+    format!("scrub/{name}/{sequence:016x}").into_bytes()
+}
+
+/// Parses the key of a document that is to be scrubbed.
+pub(crate) fn parse_scrub(key: &[u8]) -> Option<(DocumentName, Sequence)> {
+    let rest = std::str::from_utf8(key.strip_prefix(SCRUBS)?).ok()?;
+    let (name, sequence) = rest.rsplit_once('/')?;
+    Some((DocumentName::parse(name).ok()?, Sequence::from_str_radix(sequence, 16).ok()?))
 }
 
 fn last_key(name: &DocumentName) -> Vec<u8> {
@@ -252,6 +287,19 @@ mod tests {
         assert_eq!(rows.len(), 1);
         let value = rows[0].value.as_ref().expect("a value");
         assert_eq!(serde_json::from_slice::<Last>(value).expect("reads"), last);
+    }
+
+    #[test]
+    fn what_is_erased_is_not_shown_as_the_last_turn_and_what_comes_back_is_to_be_scrubbed() {
+        let mut last =
+            Some(Last { seq: 2, id: "m2".to_owned(), preview: "a secret".to_owned(), ..Last::default() });
+        let judgement = Judgement { erased: vec!["m1".to_owned()], ..Judgement::default() };
+        assert!(rows(&name(), 7, &mut last, &verdict(judgement)).is_empty(), "another one");
+        let judgement = Judgement { erased: vec!["m2".to_owned()], revived: true, ..Judgement::default() };
+        let rows = rows(&name(), 7, &mut last, &verdict(judgement));
+        assert_eq!(last.as_ref().map(|last| (last.seq, &*last.preview)), Some((2, "")));
+        assert!(!String::from_utf8_lossy(rows[0].value.as_ref().expect("a value")).contains("secret"));
+        assert_eq!(parse_scrub(&rows[1].key), Some((name(), 8)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A [`Bench`] makes stores and reopens them; [`all`] runs every case on a fresh one and panics where a store falls
 //! short, with the name of the case.
 
+mod erase;
 mod rows;
 
 use bytes::Bytes;
@@ -36,7 +37,7 @@ type Case<S> = fn(&mut dyn Bench<Store = S>);
 /// # Panics
 /// Where the store falls short of what [`Store`] promises.
 pub fn all<B: Bench>(bench: &mut B) {
-    let cases: [(&str, Case<B::Store>); 18] = [
+    let cases: [(&str, Case<B::Store>); 22] = [
         ("an unknown document is none", unknown_is_none),
         ("commits come back in order, after a crash too", commits_come_back),
         ("entries larger than a value of the engine come back", large_entries_come_back),
@@ -52,6 +53,10 @@ pub fn all<B: Bench>(bench: &mut B) {
         ("rows of a wrong size are refused and harmless", rows::sizes),
         ("rows are listed in the order of their keys", rows::listing),
         ("a snapshot shows the rows of its commit", rows::snapshot),
+        ("what is erased and replaced is nowhere any more", erase::replaced),
+        ("what is erased whole is nowhere any more", erase::removed),
+        ("what comes after what is erased stays", erase::later_entries),
+        ("erasing waits for snapshots and newer checkpoints", erase::refusals),
         ("documents are listed in pages with their numbers", listing),
         ("a snapshot shows one commit while the store goes on", snapshot_holds),
         ("an export is read back whole into another store", export_import),

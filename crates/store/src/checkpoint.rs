@@ -9,10 +9,10 @@ use crate::{
     codec::{Blob, CHUNK_BYTES, Chunk, Head, Prepared, Raw, Side, Totals, compress, pack_entries, seal},
     engine::Engine,
     error::StoreError,
-    index::{Index, Replaced, Tail},
+    index::{Replaced, Tail},
     keys,
     kv::{Change, Kv},
-    store::{CommitNumber, SIDE_BYTES},
+    store::SIDE_BYTES,
 };
 
 /// Quarantined entries kept for each document: the newest ones.
@@ -21,10 +21,10 @@ pub const QUARANTINED_ENTRIES: usize = 64;
 pub const QUARANTINED_BYTES: usize = 4 << 20;
 
 /// Keys deleted in one batch: large batches of deletes cost sled memory without bound.
-const DELETES_A_BATCH: usize = 32;
+pub(crate) const DELETES_A_BATCH: usize = 32;
 
 /// A checkpoint that is about to be written.
-struct Planned<'a> {
+pub(crate) struct Planned<'a> {
     place: usize,
     name: &'a DocumentName,
     head: Head,
@@ -104,8 +104,7 @@ impl<K: Kv> Engine<K> {
             generation + 1,
             &mut chunks,
         )?;
-        let folded = old.as_ref().map_or(0, |head| head.folded)
-            + tail.as_ref().map_or(0, |tail| tail.covered_entries(prepared.sequence));
+        let folded = folded_by(old.as_ref(), tail.as_ref(), prepared.sequence);
         let head = Head {
             name: name.as_str().to_owned(),
             sequence: prepared.sequence,
@@ -126,6 +125,45 @@ impl<K: Kv> Engine<K> {
             is_new: old.is_none(),
             leaves_stale: old.is_some(),
         }))
+    }
+
+    /// Checks a checkpoint that takes the place of all that is stored of a document; nothing quarantined is carried
+    /// over, and one of the same sequence is replaced too.
+    pub(crate) fn plan_replacement<'a>(
+        &self,
+        name: &'a DocumentName,
+        prepared: &Prepared,
+    ) -> Result<Planned<'a>, StoreError> {
+        let (tail, commit) = {
+            let index = self.index.lock();
+            (index.tails.get(name).cloned(), index.last())
+        };
+        let old_value = self.kv.get(&keys::head(name))?;
+        let old = old_value.as_ref().map(|value| crate::engine::parse_head(name, value)).transpose()?;
+        let covered = old.as_ref().map_or(0, |head| head.sequence);
+        if prepared.sequence < covered {
+            return Err(StoreError::Busy(format!("{name} has a newer checkpoint by now")));
+        }
+        let durable = tail.as_ref().and_then(Tail::last).unwrap_or(covered);
+        if prepared.sequence > durable {
+            return Err(StoreError::Bug(format!("a replacement of {name} ahead of its journal ({durable})")));
+        }
+        let mut chunks = Vec::new();
+        let generation = next_generation(old.as_ref());
+        let body = Blob { raw: prepared.raw, ..put_blob(name, generation, &prepared.bytes, &mut chunks)? };
+        let head = Head {
+            name: name.as_str().to_owned(),
+            sequence: prepared.sequence,
+            commit,
+            folded: folded_by(old.as_ref(), tail.as_ref(), prepared.sequence),
+            pending: prepared.pending,
+            body,
+            quarantined: 0,
+            quarantine: None,
+        };
+        let is_new = old.is_none();
+        let replaced = Replaced { head: old_value, tail };
+        Ok(Planned { place: 0, name, head, chunks, replaced, is_new, leaves_stale: false })
     }
 
     /// Carries quarantined entries over from the journal, whose records will go.
@@ -155,7 +193,7 @@ impl<K: Kv> Engine<K> {
     }
 
     /// Chunks first, heads after them: should only some of it survive, the old heads still stand.
-    fn write_planned(&self, planned: Vec<Planned<'_>>) -> Result<(), StoreError> {
+    pub(crate) fn write_planned(&self, planned: Vec<Planned<'_>>) -> Result<(), StoreError> {
         if planned.is_empty() {
             return Ok(());
         }
@@ -175,7 +213,7 @@ impl<K: Kv> Engine<K> {
                     hold.replaced.entry((*name).clone()).or_insert_with(|| replaced.clone());
                 }
             }
-            Totals { heads: index.heads + fresh, ..totals_of(&index) }
+            Totals { heads: index.heads + fresh, ..index.totals() }
         };
         heads.push(Change::Put(keys::TOTALS.to_vec(), seal(&totals)?));
         self.changing(|| {
@@ -263,9 +301,12 @@ impl<K: Kv> Engine<K> {
                     break;
                 }
                 doomed.extend((0..slot.parts).map(|part| Change::Delete(keys::journal(commit, part))));
+                if slot.rewritten {
+                    doomed.push(Change::Delete(keys::former(commit)));
+                }
                 index.drop_first();
             }
-            (totals_of(&index), before)
+            (index.totals(), before)
         };
         let count = doomed.len();
         if count == 0 {
@@ -321,7 +362,7 @@ impl<K: Kv> Engine<K> {
                 quarantine,
             };
             changes.push(Change::Put(keys::head(name), seal(&head)?));
-            let now = totals_of(&self.index.lock());
+            let now = self.index.lock().totals();
             let totals = Totals { heads: now.heads + 1, ..now };
             changes.push(Change::Put(keys::TOTALS.to_vec(), seal(&totals)?));
         }
@@ -335,6 +376,11 @@ impl<K: Kv> Engine<K> {
         }
         self.commit_locked(&mut writing, &entries, &[])
     }
+}
+
+/// Counts the entries that left the journal's index once a checkpoint of `sequence` is there.
+fn folded_by(old: Option<&Head>, tail: Option<&Tail>, sequence: Sequence) -> u64 {
+    old.map_or(0, |head| head.folded) + tail.map_or(0, |tail| tail.covered_entries(sequence))
 }
 
 fn next_generation(old: Option<&Head>) -> u64 {
@@ -378,9 +424,4 @@ fn put_quarantine(
     let (stored, raw) = compress(&pack_entries(&entries)?)?;
     let blob = Blob { raw, ..put_blob(name, generation, &stored, changes)? };
     Ok((Some(blob), u32::try_from(kept).unwrap_or(u32::MAX)))
-}
-
-fn totals_of(index: &Index) -> Totals {
-    let commit: CommitNumber = index.last();
-    Totals { heads: index.heads, first: index.first, commit }
 }

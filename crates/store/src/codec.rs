@@ -200,6 +200,13 @@ pub(crate) struct Meta {
     pub(crate) identity: [u8; 16],
 }
 
+/// The checksum that a journal record had before something was erased from it: the next record repeats that one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Former {
+    pub(crate) commit: CommitNumber,
+    pub(crate) crc: u32,
+}
+
 /// A side record.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Side<'a> {

@@ -23,8 +23,8 @@ use crate::{
     record::PackedEntries,
     rows::{FormerRows, View, seal_rows},
     store::{
-        CommitNumber, FoldBounds, Identity, JournalSize, Row, SIDE_BYTES, Snapshot, Store, Summary,
-        VALUE_BYTES,
+        CommitNumber, Erase, Erased, FoldBounds, Identity, JournalSize, Row, SIDE_BYTES, Snapshot, Store,
+        Summary, VALUE_BYTES,
     },
 };
 
@@ -191,7 +191,7 @@ impl<K: Kv> Engine<K> {
         })?;
         writing.chain = record.crc;
         let documents = u32::try_from(groups.len()).unwrap_or(u32::MAX);
-        let slot = Slot { documents, parts: record.parts, bytes: record.bytes };
+        let slot = Slot { documents, parts: record.parts, bytes: record.bytes, rewritten: false };
         self.index.lock().push(slot, groups);
         // After the entries: who sees a row finds what it is about.
         self.forget_former();
@@ -287,6 +287,10 @@ impl<K: Kv> Store for Engine<K> {
 
     fn prune(&self, max_steps: usize) -> Result<usize, StoreError> {
         self.prune_steps(max_steps)
+    }
+
+    fn erase(&self, documents: &[Erase]) -> Result<Erased, StoreError> {
+        self.erase_documents(documents)
     }
 
     fn documents(&self, after: Option<&DocumentName>, limit: usize) -> Result<Vec<Summary>, StoreError> {

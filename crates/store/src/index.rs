@@ -7,7 +7,10 @@ use bytes::Bytes;
 use syncline_document::record::Sequence;
 use syncline_protocol::names::DocumentName;
 
-use crate::store::{CommitNumber, FoldBounds};
+use crate::{
+    codec::Totals,
+    store::{CommitNumber, FoldBounds},
+};
 
 /// What one commit holds of one document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +67,8 @@ pub(crate) struct Slot {
     pub(crate) documents: u32,
     pub(crate) parts: u32,
     pub(crate) bytes: u64,
+    /// Something was erased from it: its former checksum is kept.
+    pub(crate) rewritten: bool,
 }
 
 /// A view of every document as of one commit: what was replaced since is kept here.
@@ -107,6 +112,24 @@ impl Index {
         for (name, posting) in postings {
             self.tails.entry(name).or_default().push(posting);
         }
+    }
+
+    /// Returns a record that is kept.
+    pub(crate) fn slot(&self, commit: CommitNumber) -> Option<&Slot> {
+        self.slots.get(usize::try_from(commit.checked_sub(self.first)?).ok()?)
+    }
+
+    /// Takes note of a record that was written anew.
+    pub(crate) fn rewritten(&mut self, commit: CommitNumber, parts: u32, bytes: u64) {
+        let Some(at) = commit.checked_sub(self.first) else { return };
+        let Some(slot) = self.slots.get_mut(at as usize) else { return };
+        self.bytes = self.bytes - slot.bytes + bytes;
+        *slot = Slot { parts, bytes, rewritten: true, ..*slot };
+    }
+
+    /// Returns what the store as a whole must hold.
+    pub(crate) fn totals(&self) -> Totals {
+        Totals { heads: self.heads, first: self.first, commit: self.last() }
     }
 
     /// Drops what a checkpoint of `sequence` covers of a document's tail.
@@ -175,7 +198,7 @@ mod tests {
 
     fn three_records() -> Index {
         let mut index = Index { first: 1, ..Index::default() };
-        let slot = |documents| Slot { documents, parts: 1, bytes: 1000 };
+        let slot = |documents| Slot { documents, parts: 1, bytes: 1000, rewritten: false };
         index.push(slot(2), [(name("a"), posting(1, 1, 2)), (name("b"), posting(1, 1, 1))]);
         index.push(slot(1), [(name("a"), posting(2, 3, 5))]);
         index.push(slot(1), [(name("b"), posting(3, 2, 2))]);

@@ -5,6 +5,7 @@
 //! | `m` | what this store is ([`crate::codec::Meta`]) |
 //! | `t` | what it must hold ([`crate::codec::Totals`]) |
 //! | `j` commit (8, big-endian) part (4) | a part of a journal record; empty while the number is only reserved |
+//! | `f` commit (8) | the checksum of a record before something was erased from it ([`crate::codec::Former`]) |
 //! | `h` name | a document's head |
 //! | `c` name 0 generation (8) index (4) | a chunk of a checkpoint or of quarantined entries |
 //! | `s` name | a document's side record |
@@ -24,6 +25,10 @@ pub(crate) const TOTALS: &[u8] = b"t";
 pub(crate) const JOURNAL: &[u8] = b"j";
 /// The first key after the journal.
 pub(crate) const JOURNAL_END: &[u8] = b"k";
+/// The checksums of records before something was erased from them lie from here to [`FORMER_END`].
+pub(crate) const FORMER: &[u8] = b"f";
+/// The first key after those.
+pub(crate) const FORMER_END: &[u8] = b"g";
 /// All heads lie from here to [`HEADS_END`].
 pub(crate) const HEADS: &[u8] = b"h";
 /// The first key after the heads.
@@ -47,6 +52,16 @@ pub(crate) fn parse_journal(key: &[u8]) -> Option<(CommitNumber, u32)> {
     let rest = key.strip_prefix(b"j")?;
     let (commit, part) = rest.split_first_chunk::<8>()?;
     Some((CommitNumber::from_be_bytes(*commit), u32::from_be_bytes(part.try_into().ok()?)))
+}
+
+/// Returns the key of a record's former checksum.
+pub(crate) fn former(commit: CommitNumber) -> Vec<u8> {
+    [FORMER, &commit.to_be_bytes()].concat()
+}
+
+/// Parses what [`former`] returns.
+pub(crate) fn parse_former(key: &[u8]) -> Option<CommitNumber> {
+    Some(CommitNumber::from_be_bytes(key.strip_prefix(FORMER)?.try_into().ok()?))
 }
 
 /// Returns the key of a document's head.

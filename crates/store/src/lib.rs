@@ -13,7 +13,8 @@
 //! 2. A commit is one journal record, and the rows that came with it are in the same batch. Records are numbered without holes and each repeats the checksum of the one
 //!    before; a hole, or a journal that ends before what is known to have been durable, is damage.
 //! 3. A checkpoint of sequence S is written only after S is durable, its chunks before its head. A journal record
-//!    goes only once every document in it has a durable checkpoint beyond it.
+//!    goes only once every document in it has a durable checkpoint beyond it. What is erased goes out of the
+//!    records too: they are written anew, and the chain of checksums still shows a hole (`erase.rs`).
 //! 4. Every value has a checksum. A failed check is an error that names it, never a shorter document, never an
 //!    empty store: a marker beside the storage engine says how much there was.
 //! 5. A write that fails or panics poisons the store: no more writes, reads go on.
@@ -23,6 +24,7 @@ pub mod acceptance;
 pub mod checkpoint;
 pub mod codec;
 pub mod engine;
+mod erase;
 pub mod error;
 pub mod export;
 pub mod fold;
@@ -49,5 +51,5 @@ pub use codec::Prepared;
 pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use sled_store::SledStore;
-pub use store::{Row, Store};
+pub use store::{Erase, Erased, Row, Store};
 pub use writer::{CommitReport, Writer, WriterOptions};

@@ -1,12 +1,15 @@
 //! Opening a store: what must be there is there, and the index is built from the journal.
 
-use std::{collections::HashMap, ops::ControlFlow};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::ControlFlow,
+};
 
 use parking_lot::Mutex;
 use syncline_protocol::names::DocumentName;
 
 use crate::{
-    codec::{Meta, Part, Totals, seal, unseal},
+    codec::{Former, Meta, Part, Totals, seal, unseal},
     engine::{Engine, Writing},
     error::StoreError,
     index::{Index, Posting, Slot, Tail},
@@ -17,7 +20,8 @@ use crate::{
 };
 
 /// The layout of keys and values that this version writes. A newer one is refused, an older one is migrated.
-/// Rows did not make a new one: a version without them never looks at their keys and misreads nothing.
+/// Rows did not make a new one: a version without them never looks at their keys and misreads nothing. Nor did
+/// erasing: a version that does not know of it takes a record without what was erased for damage.
 pub const LAYOUT: u64 = 1;
 
 impl<K: Kv> Engine<K> {
@@ -110,12 +114,38 @@ fn count_heads<K: Kv>(kv: &K) -> Result<u64, StoreError> {
     Ok(heads)
 }
 
+/// Reads the former checksums of records that something was erased from; those of records that are gone are to be
+/// deleted.
+fn scan_formers<K: Kv>(
+    kv: &K,
+    first: CommitNumber,
+) -> Result<(BTreeMap<CommitNumber, u32>, Vec<Change>), StoreError> {
+    let (mut formers, mut leftover) = (BTreeMap::new(), Vec::new());
+    kv.scan(keys::FORMER, keys::FORMER_END, &mut |key, value| {
+        let commit = keys::parse_former(key)
+            .ok_or_else(|| StoreError::damaged("former checksums", "a key that is not one"))?;
+        let former: Former = unseal(&format_args!("former checksum of {}", record(commit)), value)?;
+        if former.commit != commit {
+            return Err(StoreError::damaged(record(commit), "its former checksum is another one's"));
+        }
+        if commit < first {
+            leftover.push(Change::Delete(key.to_vec()));
+        } else {
+            formers.insert(commit, former.crc);
+        }
+        Ok(true)
+    })?;
+    Ok((formers, leftover))
+}
+
 /// The journal while it is read.
 struct Journal {
     first: CommitNumber,
     slots: Vec<Slot>,
     postings: HashMap<DocumentName, Tail>,
     chain: u32,
+    /// The checksums of records before something was erased from them.
+    formers: BTreeMap<CommitNumber, u32>,
     /// The record whose parts are being gathered.
     open: Option<Gathering>,
     /// A record that failed, allowed only at the very end, and only if it was never durable.
@@ -133,7 +163,9 @@ struct Gathering {
 impl Journal {
     /// Reads every record. `durable` is a commit that is known to have been durable.
     fn scan<K: Kv>(kv: &K, totals: &Totals, durable: CommitNumber) -> Result<Self, StoreError> {
+        let (formers, mut leftover) = scan_formers(kv, totals.first)?;
         let mut journal = Self {
+            formers,
             first: totals.first,
             slots: Vec::new(),
             postings: HashMap::new(),
@@ -141,7 +173,6 @@ impl Journal {
             open: None,
             failed: None,
         };
-        let mut leftover = Vec::new();
         kv.scan(keys::JOURNAL, keys::JOURNAL_END, &mut |key, value| {
             let (commit, part) = keys::parse_journal(key)
                 .ok_or_else(|| StoreError::damaged("journal", "a key that is not one"))?;
@@ -249,8 +280,10 @@ impl Journal {
             posting.count(entry.sequence, entry.kind, entry.bytes.len());
             Ok(())
         })?;
-        self.chain = crc32fast::hash(&open.bytes);
-        self.slots.push(Slot { documents: 0, parts: open.parts, bytes: open.stored });
+        let former = self.formers.get(&open.commit).copied();
+        self.chain = former.unwrap_or_else(|| crc32fast::hash(&open.bytes));
+        let rewritten = former.is_some();
+        self.slots.push(Slot { documents: 0, parts: open.parts, bytes: open.stored, rewritten });
         for (name, posting) in groups {
             self.postings.entry(name).or_default().push(posting);
         }

@@ -170,7 +170,7 @@ impl<K: Kv> Engine<K> {
     }
 
     /// Reads a journal record with all its parts.
-    fn read_record(&self, what: &str, commit: CommitNumber) -> Result<Vec<u8>, StoreError> {
+    pub(crate) fn read_record(&self, what: &str, commit: CommitNumber) -> Result<Vec<u8>, StoreError> {
         let mut bytes = Vec::new();
         let mut number = 0;
         loop {

@@ -9,7 +9,7 @@ use syncline_document::record::{Entry, EntryKind, Origin, Sequence};
 use syncline_protocol::names::DocumentName;
 
 use crate::{
-    codec::{PLAIN_KEY, Raw, decode},
+    codec::{PLAIN_KEY, Raw, decode, encode_into},
     error::StoreError,
 };
 
@@ -181,6 +181,34 @@ pub(crate) fn unpack_of(
         into.push(unpack_entry(what, &packed, entry, name, &mut strings)?);
     }
     Ok(())
+}
+
+/// Packs a record anew without the entries that `gone` picks; `None` where it has none. Also says how many went.
+pub(crate) fn without(
+    what: &dyn Display,
+    bytes: &[u8],
+    gone: impl Fn(&DocumentName, Sequence) -> bool,
+) -> Result<Option<(Vec<u8>, u64)>, StoreError> {
+    let packed: PackedEntries<'_> = decode(what, bytes)?;
+    let names = parse_names(what, &packed.documents)?;
+    let mut went = 0;
+    for entry in &packed.entries {
+        went += u64::from(gone(lookup(what, &names, entry.document)?, entry.sequence));
+    }
+    if went == 0 {
+        return Ok(None);
+    }
+    let mut kept = Vec::with_capacity(packed.entries.len());
+    unpack(what, bytes, |entry| {
+        if !gone(&entry.document, entry.sequence) {
+            kept.push(entry);
+        }
+        Ok(())
+    })?;
+    let mut out = Vec::new();
+    // The tables are made anew: the names of what went are not in them.
+    encode_into(&PackedEntries::new(&kept), &mut out)?;
+    Ok(Some((out, went)))
 }
 
 fn unpack_entry(

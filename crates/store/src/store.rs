@@ -35,6 +35,26 @@ pub struct Row {
 /// A row that was looked at: its key, and its value or what is wrong with it.
 pub type CheckedRow = (Vec<u8>, Result<Bytes, StoreError>);
 
+/// A document that is to be erased.
+#[derive(Debug, Clone)]
+pub struct Erase {
+    /// Which.
+    pub document: DocumentName,
+    /// What takes its place: a checkpoint without what is to go. None where all of it goes.
+    pub replacement: Option<Prepared>,
+}
+
+/// What [`Store::erase`] did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// Documents that were there.
+    pub documents: u64,
+    /// Journal entries that went.
+    pub entries: u64,
+    /// Journal records that were written anew.
+    pub records: u64,
+}
+
 /// Keeps documents: a journal of commits, and a checkpoint per document.
 ///
 /// Calls may come from any thread; those that write are serialized inside. Once a write failed or panicked the
@@ -99,6 +119,20 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// Any failure poisons the store.
     fn prune(&self, max_steps: usize) -> Result<usize, StoreError>;
+
+    /// Forgets all that is stored of these documents but the checkpoints that take their places: older checkpoints,
+    /// pending and quarantined entries, and their entries in the journal, whose records are written anew. A document
+    /// without such a checkpoint is gone, with its side record. Durable when it returns: no read, snapshot or export
+    /// has any of it from then on. Commits go on beside it; what a crash leaves half done, the same call completes.
+    ///
+    /// What the bytes on disk are until the storage engine reuses their place is its own matter: sled gives nothing
+    /// back before the store is written anew (`syncline compact`).
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] while a snapshot is held, or where a checkpoint is older than the one that is stored by
+    /// now: try again, with a newer one. [`StoreError::Bug`] where one is ahead of its journal; anything else poisons
+    /// the store.
+    fn erase(&self, documents: &[Erase]) -> Result<Erased, StoreError>;
 
     /// Lists documents by name, those after `after`, at most `limit`.
     ///

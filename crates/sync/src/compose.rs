@@ -120,6 +120,14 @@ impl Session {
         fx.push(Effect::AppendJudged { entry, judged, verdict: Box::new(Verdict { origin, judgement }) });
     }
 
+    /// Forgets what waits for edits that never came: nobody can say what of it repeats what was just erased. A device
+    /// that still holds it offers it again.
+    pub fn forget_pending(&mut self) {
+        self.forget_retries();
+        self.pending.clear();
+        self.pending_due = false;
+    }
+
     /// Counts an update that had to be healed. A device that goes on is closed: it writes in a loop. Where nobody named a
     /// device, others may look the same: then the connection is counted.
     pub(crate) fn count_heal(&mut self, id: PeerId, sender: &Origin, now_ms: u64, fx: &mut Vec<Effect>) {

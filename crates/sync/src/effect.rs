@@ -89,4 +89,6 @@ pub enum Ending {
     Forbidden(String),
     /// The peer must sync again from the start.
     Resync(&'static str),
+    /// The document was erased: it does not come back.
+    Erased(String),
 }

@@ -25,6 +25,20 @@ impl Session {
         }
     }
 
+    /// Tells every peer that the document was erased, and lets it go. A Hocuspocus socket may have other documents: there
+    /// only this one is denied.
+    pub fn expel(&mut self, reason: &str, fx: &mut Vec<Effect>) {
+        for id in self.peer_ids() {
+            self.send(id, &Reply::Denied(reason), fx);
+            let Some(peer) = self.peer_mut(id) else { continue };
+            if peer.is_hocuspocus() {
+                peer.ended = true;
+            } else {
+                self.end(id, Ending::Erased(reason.to_owned()), fx);
+            }
+        }
+    }
+
     /// Ends the connections of peers that waited for a document which could not be opened, once it may be tried again.
     pub(crate) fn end_overdue(&mut self, now_ms: u64, fx: &mut Vec<Effect>) {
         for id in self.peer_ids() {

@@ -19,7 +19,7 @@ use crate::{
         message::{Alt, Head, State},
         parts::{self, Parts},
     },
-    tree::{self, FACTS, MESSAGES, STATE, after_their_parents},
+    tree::{self, FACTS, FEEDBACK, MESSAGES, STATE, after_their_parents},
     watch::{Author, Place},
 };
 
@@ -54,10 +54,16 @@ pub(super) fn judge(bench: &mut Bench<'_, '_, '_>, messages: &mut Messages) {
         match (messages.image(&id), author) {
             (Some(image), Author::Client) => {
                 let image = image.clone();
+                // Even what lost against the erasure and stands nowhere is in the update that brought it.
+                bench.judgement.revived |= parts::is_erased(&image.parts);
                 heal_message(bench, messages, &id, &image);
             }
-            (Some(_), Author::Own) => {
+            (Some(image), Author::Own) => {
+                let was_erased = parts::is_erased(&image.parts);
                 messages.remember(bench.pen.txn(), &id);
+                if !was_erased && messages.is_erased(&id) {
+                    bench.judgement.erased.push(id.to_string());
+                }
             }
             (None, _) => {
                 doubtful.insert(id);
@@ -68,7 +74,8 @@ pub(super) fn judge(bench: &mut Bench<'_, '_, '_>, messages: &mut Messages) {
     for id in claims.keys() {
         bench.restore(Rule::ServerFact, ACCEPTED, id, None);
     }
-    judge_facts(bench, &restored);
+    judge_facts(bench, messages, &restored);
+    judge_feedback(bench, messages);
     refresh_states(bench, messages);
 }
 
@@ -304,7 +311,7 @@ fn report(
 
 /// Heals what only the server writes. What a device brings back together with an acceptance that this server lost is
 /// this server's own too.
-fn judge_facts(bench: &mut Bench<'_, '_, '_>, restored: &HashSet<Arc<str>>) {
+fn judge_facts(bench: &mut Bench<'_, '_, '_>, messages: &Messages, restored: &HashSet<Arc<str>>) {
     for root in [STATE, FACTS, "runs"] {
         for (key, committed) in bench.offences(root) {
             let offered = bench.pen.get(root, &key);
@@ -316,7 +323,19 @@ fn judge_facts(bench: &mut Bench<'_, '_, '_>, restored: &HashSet<Arc<str>>) {
             if committed.is_none() && fits && restored.contains(&key) {
                 continue;
             }
+            bench.judgement.revived |= messages.is_erased(&key);
             bench.restore(Rule::ServerFact, root, &key, committed);
+        }
+    }
+}
+
+/// Removes what is said of an erased message: it goes with it.
+fn judge_feedback(bench: &mut Bench<'_, '_, '_>, messages: &Messages) {
+    for (key, _) in bench.offences(FEEDBACK) {
+        let said_of = key.split_once('@').map_or(&*key, |(id, _)| id);
+        if messages.is_erased(said_of) && bench.pen.has(FEEDBACK, &key) {
+            bench.heal_erased(Rule::Erased, format!("{FEEDBACK}/{key}"), None);
+            bench.pen.remove(FEEDBACK, &key);
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     pen::plain,
     schema::{
         message::{Head, State},
-        parts::Parts,
+        parts::{self, Parts},
     },
     tree::{self, MESSAGES, STATE},
     watch::Place,
@@ -105,6 +105,11 @@ impl Messages {
 
     pub(super) fn image(&self, id: &str) -> Option<&Image> {
         self.images.get(id)
+    }
+
+    /// Says whether a message was erased.
+    pub(super) fn is_erased(&self, id: &str) -> bool {
+        self.image(id).is_some_and(|image| parts::is_erased(&image.parts))
     }
 
     pub(super) fn moved(&mut self, id: &Arc<str>, place: Place) {

@@ -15,7 +15,7 @@ use crate::{
     hlc::Hlc,
     ids::{ConversationId, Writer},
     json,
-    order::{ACCEPTED, Acceptance, SELECTED, TOP},
+    order::{ACCEPTED, Acceptance, Order, SELECTED, TOP},
     pen::plain,
     register::{self, Ranking, Stamp},
     tree::{self, FACTS, FEEDBACK, HIDDEN, MESSAGES, STATE},
@@ -195,6 +195,17 @@ pub fn is_sent(replica: &mut Replica, req: &str) -> Result<bool, Broken> {
     })
 }
 
+/// Says whether something stands under a message's id, whatever it is.
+///
+/// # Errors
+/// [`Broken`] where yrs fails; the replica must then be dropped.
+pub fn message_exists(replica: &mut Replica, id: &str) -> Result<bool, Broken> {
+    replica.read(|doc| {
+        let txn = doc.transact();
+        txn.get_map(MESSAGES).is_some_and(|map| map.contains_key(&txn, id))
+    })
+}
+
 /// Appends a message with its content whole. It has no place until the judge judges the document.
 /// Answers false where a message of that id is there: it is left as it is.
 ///
@@ -343,13 +354,65 @@ pub fn erase(pen: &mut Pen<'_, '_>, message: &str) -> Result<(), Unfit> {
     for key in keys.iter().filter(|key| *key != "head" && *key != "parts") {
         pen.remove_in(&container, key);
     }
-    pen.set_in(&container, "parts", parts::erased());
+    // A head may have more in it than what places the message.
+    let head = tree::head_in(pen.txn(), &container);
+    let bare = head.as_ref().and_then(|head| Head::parse(head).ok()).map(|head| head.stored());
+    if let Some(bare) = bare.filter(|bare| Some(bare) != head.as_ref()) {
+        pen.set_in(&container, "head", bare);
+    }
+    if plain(container.get(pen.txn(), "parts")) != Some(parts::erased()) {
+        pen.set_in(&container, "parts", parts::erased());
+    }
     pen.remove(FACTS, message);
-    let feedback = register::read_where(pen.txn(), FEEDBACK, Ranking::Time, |field| field == message);
-    for entry in feedback.values().flat_map(register::Field::entries) {
-        pen.remove(FEEDBACK, &format!("{message}@{}", entry.writer));
+    let before = pen.get(STATE, message);
+    if let Some((state, _)) = before.as_ref().and_then(State::read) {
+        let state = if state.is_final() { state } else { State::Stopped };
+        let bare = Any::Array([Any::from(state.as_str())].as_slice().into());
+        if before.as_ref() != Some(&bare) {
+            pen.set(STATE, message, bare);
+        }
+    }
+    let said = format!("{message}@");
+    for key in pen.keys(FEEDBACK).into_iter().filter(|key| key.starts_with(&said)) {
+        pen.remove(FEEDBACK, &key);
     }
     Ok(())
+}
+
+/// A message that was erased, whoever asked how often.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Erasure {
+    /// The message, and those that repeat it under other ids.
+    pub messages: Vec<String>,
+    /// The requests they came of: drafts with these hold the same words.
+    pub requests: Vec<String>,
+}
+
+/// Erases a message, by its own id or that of one that repeats it, together with all that repeat it. One that has no
+/// place goes whole.
+///
+/// # Errors
+/// [`Unfit::Missing`].
+pub fn erase_repeats(pen: &mut Pen<'_, '_>, message: &str) -> Result<Erasure, Unfit> {
+    check_there(pen, message)?;
+    let order = Order::read(pen.txn());
+    let original = match order.acceptance(message) {
+        Some(Acceptance::Same(original)) => original.to_string(),
+        Some(Acceptance::Placed { .. }) => message.to_owned(),
+        None => {
+            pen.remove(MESSAGES, message);
+            return Ok(Erasure { messages: vec![message.to_owned()], requests: Vec::new() });
+        }
+    };
+    let mut erasure = Erasure::default();
+    for id in order.repeats(&original).into_iter().chain([original.as_str()]) {
+        let Some(container) = tree::container(pen.txn(), id) else { continue };
+        let head = tree::head_in(pen.txn(), &container).and_then(|head| Head::parse(&head).ok());
+        erasure.requests.extend(head.and_then(|head| head.req));
+        erase(pen, id)?;
+        erasure.messages.push(id.to_owned());
+    }
+    Ok(erasure)
 }
 
 /// Lists what devices ask of the server, oldest first.

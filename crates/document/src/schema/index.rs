@@ -133,6 +133,11 @@ fn one<T: ReadTxn>(txn: &T, id: &ConversationId) -> BTreeMap<String, Field> {
 
 fn view(id: &str, fields: &BTreeMap<String, Field>) -> Option<Conversation> {
     let id = ConversationId::parse(id)?;
+    // What a device says of it is no news: the name is burned.
+    if fields.get("erased").is_some_and(|field| field.entries().iter().any(|entry| entry.writer.is_server()))
+    {
+        return None;
+    }
     let own_title = text(fields, "title").filter(|title| !title.is_empty());
     let deletion = fields.get("deleted").filter(|field| field.is_true()).and_then(Field::winner);
     let made = fields.get("made").and_then(Field::winner).and_then(|entry| json::whole(&entry.value));

@@ -62,6 +62,16 @@ impl Kind {
         }
     }
 
+    /// Returns the root map whose keys begin with the conversation they are about.
+    pub(crate) fn conversations(&self) -> Option<&'static str> {
+        match self {
+            Self::Index(_) => Some("conversations"),
+            Self::Marks => Some("marks"),
+            Self::Drafts => Some("drafts"),
+            Self::Profile | Self::Conversation(_) | Self::FreeForm => None,
+        }
+    }
+
     /// Returns all root maps that the judge looks at.
     pub(crate) fn watched(&self) -> &'static [&'static str] {
         match self {

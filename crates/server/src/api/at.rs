@@ -9,7 +9,7 @@ use axum::{
 use syncline_document::ids::ConversationId;
 
 use super::problem::Problem;
-use crate::app::App;
+use crate::{app::App, erasure::ledger};
 
 /// A conversation: `{conversation}`.
 pub(super) struct AtConversation(pub(super) ConversationId);
@@ -32,11 +32,23 @@ fn conversation(names: &HashMap<String, String>) -> Result<ConversationId, Probl
     parse_id(names.get("conversation").map(String::as_str).unwrap_or_default())
 }
 
+/// Refuses a conversation that was erased. Who calls is judged before, by [`Home`](super::home::Home).
+fn alive(app: &App, names: &HashMap<String, String>, id: &ConversationId) -> Result<(), Problem> {
+    let (Some(open), Some(user)) = (app.engine(), names.get("user")) else { return Ok(()) };
+    match ledger::conversation_burned(&*open.store, user, id)? {
+        Some(reason) => Err(Problem::gone(reason)),
+        None => Ok(()),
+    }
+}
+
 impl FromRequestParts<Arc<App>> for AtConversation {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        conversation(&names(parts, app).await?).map(Self)
+        let names = names(parts, app).await?;
+        let id = conversation(&names)?;
+        alive(app, &names, &id)?;
+        Ok(Self(id))
     }
 }
 
@@ -46,6 +58,7 @@ impl FromRequestParts<Arc<App>> for AtMessage {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let mut names = names(parts, app).await?;
         let conversation = conversation(&names)?;
+        alive(app, &names, &conversation)?;
         Ok(Self(conversation, names.remove("message").unwrap_or_default()))
     }
 }

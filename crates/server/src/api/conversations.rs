@@ -270,6 +270,7 @@ pub(super) async fn create(
         Some(id) => parse_id(id)?,
         None => parse_id(&home.fresh_id())?,
     };
+    home.alive(&id)?;
     if new.tags.len() > TAGS {
         return Err(Problem::bad(format!("a call sets at most {TAGS} tags")));
     }

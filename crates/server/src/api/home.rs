@@ -24,6 +24,7 @@ use crate::{
     app::{App, Open},
     auth::{Denied, DocumentAccess, Principal, Role},
     clock::now_ms,
+    erasure::{By, ledger},
 };
 
 /// The writer of whoever calls without a device.
@@ -54,6 +55,17 @@ impl FromRequestParts<Arc<App>> for Home {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let home = Self::of(parts, app).await?;
+        match ledger::user_burned(&*home.open.store, &home.user)? {
+            Some(reason) => Err(Problem::gone(reason)),
+            None => Ok(home),
+        }
+    }
+}
+
+impl Home {
+    /// Finds out who calls for whom, whether or not that user was erased.
+    pub(super) async fn of(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let names = at::names(parts, app).await?;
         let user = names.get("user").map(String::as_str).unwrap_or_default();
         let caller = match parts.extensions.get::<Principal>() {
@@ -227,6 +239,43 @@ impl Home {
     /// Returns a stamp to be replaced by that of the edit.
     pub(super) fn blank_stamp(&self) -> Stamp {
         Stamp { writer: self.writer(), hlc: Hlc::default() }
+    }
+
+    /// Refuses callers who may not erase: the person, or who operates the server, may; an agent, a reader and whoever was
+    /// let in by a grant may not.
+    pub(super) fn may_erase(&self) -> Result<(), Problem> {
+        let own = |sub: &str| sub == &*self.user;
+        match self.caller.claims() {
+            None => Ok(()),
+            Some(claims) if claims.only.is_some() => {
+                Err(Problem::forbidden("this token is for one document"))
+            }
+            Some(claims)
+                if claims.role == Role::Admin || (claims.role == Role::Owner && own(&claims.sub)) =>
+            {
+                Ok(())
+            }
+            Some(_) => Err(Problem::forbidden(
+                "only the user's own token of role owner, or one of role admin, erases for good",
+            )),
+        }
+    }
+
+    /// Says who calls, for a receipt.
+    pub(super) fn by(&self) -> By {
+        By {
+            user: self.caller.user().map(|user| user.to_string()),
+            device: self.caller.device().map(|device| device.to_string()),
+            role: self.caller.claims().map(|claims| claims.role.to_string()),
+        }
+    }
+
+    /// Refuses a conversation that was erased.
+    pub(super) fn alive(&self, id: &ConversationId) -> Result<(), Problem> {
+        match ledger::conversation_burned(&*self.open.store, &self.user, id)? {
+            Some(reason) => Err(Problem::gone(reason)),
+            None => Ok(()),
+        }
     }
 
     /// Refuses callers who may only read.

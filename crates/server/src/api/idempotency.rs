@@ -90,7 +90,9 @@ impl Drop for Turn {
 /// Answers a write with a key once, and others as they are.
 pub(crate) async fn once(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if reads || !request.headers().contains_key(KEY) {
+    // Erasing again gives the same receipt, and leaves no row behind.
+    let erases = request.uri().path().ends_with("/erase");
+    if reads || erases || !request.headers().contains_key(KEY) {
         return next.run(request).await;
     }
     answer(&app, request, next).await.unwrap_or_else(Problem::into_response)
@@ -200,6 +202,26 @@ async fn keep(
     Ok(Response::from_parts(parts, Body::from(body)))
 }
 
+/// Cuts the answer out of what is kept of a write: that it was made stays known, what it said does not. `None` where it
+/// says none of these things, or nothing any more.
+pub(crate) fn cut(row: &Bytes, says: &[&str]) -> Option<Bytes> {
+    let (head, body) = kept::content(row)?.split_at(kept_head(kept::content(row)?));
+    let text = String::from_utf8_lossy(body);
+    if body.len() <= 1 || !(says.is_empty() || says.iter().any(|word| text.contains(word))) {
+        return None;
+    }
+    let mut kept: Kept = serde_json::from_slice(head).ok()?;
+    if let Some(answer) = &mut kept.answer {
+        (answer.kind, answer.etag) = (None, None);
+    }
+    let head = serde_json::to_vec(&kept).ok()?;
+    Some(kept::with_content(row, &[&head, &b"\n"[..]].concat()))
+}
+
+fn kept_head(content: &[u8]) -> usize {
+    content.iter().position(|byte| *byte == b'\n').unwrap_or(content.len())
+}
+
 /// Says where what was written can be read.
 fn location(path: &str, status: StatusCode, body: &[u8]) -> String {
     let made: Option<Value> = serde_json::from_slice(body).ok().filter(|_| status == StatusCode::CREATED);
@@ -237,6 +259,27 @@ mod tests {
         assert_eq!(place("/c/1/messages", StatusCode::CREATED), "/c/1/messages/m2");
         assert_eq!(place("/c/1/messages/m1/alternatives", StatusCode::CREATED), "/c/1/messages/m2");
         assert_eq!(place("/c/1/messages/m1/feedback", StatusCode::OK), "/c/1/messages/m1/feedback");
+    }
+
+    #[test]
+    fn an_answer_that_says_what_was_erased_is_cut_and_the_write_stays_known() {
+        let answer =
+            Answer { status: 201, kind: Some("application/json".to_owned()), etag: None, location: None };
+        let kept = Kept { asked: "a".to_owned(), drawn: "d".to_owned(), answer: Some(answer) };
+        let head = serde_json::to_string(&kept).expect("JSON");
+        let row = Bytes::from(format!("1700000000000{head}\n{{\"id\":\"m1\",\"text\":\"a secret\"}}"));
+        assert_eq!(cut(&row, &["m2"]), None);
+        for says in [&["m2", "m1"][..], &[]] {
+            let cut_row = cut(&row, says).expect("it says so");
+            assert!(
+                cut_row.starts_with(b"1700000000000")
+                    && !String::from_utf8_lossy(&cut_row).contains("secret")
+            );
+            let content = kept::content(&cut_row).expect("content");
+            let left: Kept = serde_json::from_slice(&content[..kept_head(content)]).expect("reads");
+            assert_eq!((left.drawn.as_str(), left.answer.map(|answer| answer.status)), ("d", Some(201)));
+            assert_eq!(cut(&cut_row, says), None, "nothing is left to cut");
+        }
     }
 
     #[test]

@@ -34,6 +34,16 @@ fn end_of(value: &[u8]) -> u64 {
     digits.and_then(|digits| digits.parse().ok()).unwrap_or_default()
 }
 
+/// Returns what is kept in a row, without its end.
+pub(super) fn content(row: &[u8]) -> Option<&[u8]> {
+    row.get(END..)
+}
+
+/// Makes a row with the same end and another content.
+pub(super) fn with_content(row: &[u8], content: &[u8]) -> Bytes {
+    [&row[..END.min(row.len())], content].concat().into()
+}
+
 impl Home {
     /// Returns what is kept, and until when; `None` where there is nothing or it has ended.
     pub(super) fn kept(&self, table: &str, hash: &str) -> Result<Option<(u64, Bytes)>, Problem> {

@@ -30,14 +30,19 @@ pub(super) struct Page<T> {
 }
 
 impl Paging {
-    /// Cuts a page out of sorted items. `place` names an item's place in that order, so that a list that changed
-    /// meanwhile goes on where it was.
-    pub(super) fn cut<T>(&self, items: Vec<T>, place: impl Fn(&T) -> String) -> Result<Page<T>, Problem> {
-        let limit = self.limit.unwrap_or(USUAL).clamp(1, MOST);
+    /// Returns how many items a page has, and the cursor.
+    pub(super) fn bounds(&self) -> Result<(usize, Option<&str>), Problem> {
         let after = self.after.as_deref();
         if after.is_some_and(|after| after.len() > 256) {
             return Err(Problem::bad("this cursor is none of ours"));
         }
+        Ok((self.limit.unwrap_or(USUAL).clamp(1, MOST), after))
+    }
+
+    /// Cuts a page out of sorted items. `place` names an item's place in that order, so that a list that changed
+    /// meanwhile goes on where it was.
+    pub(super) fn cut<T>(&self, items: Vec<T>, place: impl Fn(&T) -> String) -> Result<Page<T>, Problem> {
+        let (limit, after) = self.bounds()?;
         let rest =
             items.into_iter().skip_while(|item| after.is_some_and(|after| place(item).as_str() <= after));
         let mut items: Vec<T> = rest.take(limit + 1).collect();

@@ -52,7 +52,6 @@ impl Problem {
             etag: None,
         }
     }
-
     /// Shows what stands there now, with its tag.
     pub(super) fn with_current(mut self, current: Value, etag: HeaderValue) -> Self {
         (self.current, self.etag) = (Some(Box::new(current)), Some(Box::new(etag)));
@@ -75,6 +74,10 @@ impl Problem {
 
     pub(super) fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    pub(super) fn gone(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::GONE, "gone", detail)
     }
 
     pub(super) fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
@@ -137,6 +140,7 @@ impl From<SubmitError> for Problem {
             SubmitError::Refused(_) => {
                 return Self::new(StatusCode::UNPROCESSABLE_ENTITY, "update_refused", error.to_string());
             }
+            SubmitError::Erased(reason) => return Self::gone(reason),
             SubmitError::Busy | SubmitError::Crowded => "busy",
             SubmitError::Unavailable(_) => "unavailable",
             SubmitError::NotSaved(_) => "not_saved",

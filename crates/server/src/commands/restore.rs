@@ -10,7 +10,7 @@ use syncline_store::{
 
 use crate::{
     cli::{Failure, Restore},
-    commands::{MARKER_FILE, STORE_FOLDER, print},
+    commands::{MARKER_FILE, STORE_FOLDER, erasures, print},
 };
 
 pub(crate) fn run(arguments: &Restore) -> Result<(), Failure> {
@@ -24,9 +24,16 @@ pub(crate) fn run(arguments: &Restore) -> Result<(), Failure> {
     let store = SledStore::open_folder(data, &SledOptions::default(), Expect::Nothing)?;
     let imported = import(&store, &mut BufReader::with_capacity(1 << 20, file));
     let marked = imported.and_then(|imported| store.mark().map(|()| imported));
+    let marked = marked.map_err(Failure::from).and_then(|imported| {
+        let again = arguments.erasures.as_deref().map(|ledger| erasures::replay(&store, ledger));
+        Ok((imported, again.transpose()?))
+    });
     drop(store);
     match marked {
-        Ok(restored) => {
+        Ok((restored, again)) => {
+            if let Some(again) = again {
+                print(&format!("{again} erasures are done again when the server starts"))?;
+            }
             let (documents, entries) = (restored.documents, restored.entries);
             print(&format!("{documents} documents with {entries} entries restored into {}", data.display()))
         }

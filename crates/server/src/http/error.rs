@@ -76,6 +76,7 @@ impl From<SubmitError> for Refusal {
     fn from(error: SubmitError) -> Self {
         let (status, code) = match error {
             SubmitError::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "update_refused"),
+            SubmitError::Erased(_) => (StatusCode::GONE, "gone"),
             SubmitError::Busy | SubmitError::Crowded => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             SubmitError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             SubmitError::NotSaved(_) | SubmitError::Gone => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),

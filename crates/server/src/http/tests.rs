@@ -9,7 +9,14 @@ use tokio::sync::Notify;
 use tower::ServiceExt;
 
 use super::*;
-use crate::{app::Open, auth::Auth, config::Config, document::Document, registry::Engine};
+use crate::{
+    app::Open,
+    auth::{Auth, Secret},
+    config::Config,
+    document::Document,
+    erasure::{Erasures, Seal},
+    registry::Engine,
+};
 
 /// An update that writes one letter into a text, by a client of this number.
 fn letter(client: u8) -> Vec<u8> {
@@ -38,7 +45,8 @@ fn open(app: &App, options: WriterOptions, told: impl Fn() + Send + 'static) -> 
     let journal = Arc::new(journal.expect("a commit thread"));
     let runtime = tokio::runtime::Handle::current();
     let engine = Engine::new(journal, app.metrics.clone(), &app.config.limits, runtime);
-    app.open(Open::new(&app.config, engine));
+    let secret = Secret::read_or_create(&app.config.data).expect("a secret");
+    app.open(Open::new(&app.config, engine, Erasures::new(Seal::new(&secret))));
     store
 }
 

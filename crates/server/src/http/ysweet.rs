@@ -133,6 +133,7 @@ pub(super) async fn auth(
     if !principal.may_operate() && principal.access(&name) == DocumentAccess::None {
         return Err(Refusal::forbidden(format!("this token does not open {name}")));
     }
+    alive(&app, &name)?;
     let request: AuthRequest = read(&app, &headers, body).await?;
     let token = match principal.claims() {
         None => None,
@@ -216,6 +217,7 @@ pub(super) async fn as_update(
     if principal.access(&name) < DocumentAccess::Read {
         return Err(Refusal::forbidden(format!("this token may not read {name}")));
     }
+    alive(&app, &name)?;
     let store = store(&app)?;
     let place = reading(&app, &name)?;
     let state = blocking(move || (inspection::state(&*store, &name), place)).await?.0?;
@@ -242,6 +244,7 @@ pub(super) async fn update(
     let Some(engine) = app.engine() else {
         return Err(Refusal::not_ready("the store is being opened".to_owned()));
     };
+    alive(&app, &name)?;
     // First before the body is read, so that a full queue is not waited for with the body in memory.
     wait_for_room(&app, engine).await?;
     let body = body::read(&app, &headers, body, app.config.limits.message_bytes).await?;
@@ -250,6 +253,14 @@ pub(super) async fn update(
         Origin { user: principal.user().cloned(), device: principal.device().cloned(), at_ms: now_ms() };
     engine.registry.submit(&name, body, origin).await?;
     Ok(Json(json!({ "ok": true })))
+}
+
+/// Refuses documents that were erased for good.
+fn alive(app: &App, name: &DocumentName) -> Result<(), Refusal> {
+    match app.engine().and_then(|open| open.registry.erased(name)) {
+        Some(reason) => Err(Refusal::new(http::StatusCode::GONE, "gone", reason)),
+        None => Ok(()),
+    }
 }
 
 /// Waits until the journal's queue has room, as sockets do.

@@ -256,6 +256,7 @@ impl Intake {
         let Some(id) = archived.id() else { return Err(Problem::bad("its id is none")) };
         let owner = self.home.user.clone();
         let entered = self.entered.remove(id.as_str());
+        self.home.alive(&id)?;
         let kind = Kind::Conversation(id);
         let written = self.restore(&kind, move |restore, pen| restore.conversation(pen, &owner, &archived));
         let (new, changed) = written.await?;
@@ -263,6 +264,7 @@ impl Intake {
     }
 
     async fn imported(&self, imported: Imported) -> Result<(usize, bool), Problem> {
+        self.home.alive(&imported.id)?;
         let (imported, now) = (Arc::new(imported), now_ms());
         let (turns, owner) = (imported.clone(), self.home.user.clone());
         let kind = Kind::Conversation(imported.id.clone());

@@ -1,0 +1,34 @@
+//! The task that finishes what a crash left undone, and scrubs what came back.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+
+use crate::app::App;
+
+/// How long it waits after a fault, and for what nobody told it of.
+const PAUSE: Duration = Duration::from_secs(30);
+/// Scrubbing rewrites a document: what comes back within this time is scrubbed together.
+const TOGETHER: Duration = Duration::from_millis(250);
+
+/// Runs until the server goes down.
+pub(crate) async fn run(app: Arc<App>) {
+    let Some(open) = app.wait_open().await.cloned() else { return };
+    loop {
+        let draining = app.draining.clone();
+        let outcome = tokio::select! {
+            biased;
+            () = draining.cancelled() => return,
+            outcome = open.erasures.resume(&open) => outcome,
+        };
+        if let Err(error) = outcome {
+            tracing::error!(event = "erasure_undone", %error, "it is tried again in a while");
+        }
+        tokio::select! {
+            biased;
+            () = draining.cancelled() => return,
+            () = open.registry.engine().revived.notified() => sleep(TOGETHER).await,
+            () = sleep(PAUSE) => {}
+        }
+    }
+}

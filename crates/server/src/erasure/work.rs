@@ -1,0 +1,260 @@
+//! The steps of an erasure. Each may be done again: a crash leaves off anywhere.
+
+use syncline_document::{
+    Pen,
+    ids::ConversationId,
+    record::Origin,
+    schema::{self, Kind, conversation, drafts},
+};
+use syncline_protocol::names::DocumentName;
+use syncline_store::StoreError;
+
+use super::{
+    ErasureError, Erasures, Receipt, Target, ledger,
+    receipt::{By, NAMES, Removed},
+    scrub::{self, How, blocking, scrub},
+    sweep,
+};
+use crate::{app::Open, clock::now_ms, edits::SubmitError};
+
+/// Documents listed at a time.
+const PAGE: usize = 256;
+
+impl Erasures {
+    /// Erases; returns the receipt once all of it is durable and gone. The same again gives the same receipt.
+    ///
+    /// # Errors
+    /// [`ErasureError::Missing`] where there is nothing to erase. After any other error it may have begun: then it goes on
+    /// by itself, and asking again waits for it.
+    pub(crate) async fn erase(&self, open: &Open, target: &Target, by: By) -> Result<Receipt, ErasureError> {
+        let _turn = self.turn.lock().await;
+        let receipt = match ledger::find(&*open.store, target)? {
+            Some(receipt) => receipt,
+            None => {
+                exists(open, target).await?;
+                let receipt = Receipt::begin(uuid::Uuid::now_v7().to_string(), target, now_ms(), by);
+                ledger::write(&open.registry.engine().journal, ledger::begin(&receipt)).await?;
+                tracing::info!(event = "erasure_begun", id = receipt.id, what = receipt.what);
+                receipt
+            }
+        };
+        self.complete(open, receipt).await
+    }
+
+    /// Does what is left of the erasures that a crash, or a fault, left undone.
+    pub(super) async fn resume(&self, open: &Open) -> Result<(), ErasureError> {
+        let _turn = self.turn.lock().await;
+        let mut outcome = Ok(());
+        for receipt in ledger::undone(&*open.store)? {
+            tracing::info!(event = "erasure_resumed", id = receipt.id, what = receipt.what);
+            // One that fails keeps none of the others waiting.
+            outcome = self.complete(open, receipt).await.map(|_| ()).and(outcome);
+        }
+        scrub::revived(&open.registry.engine().journal).await.and(outcome)
+    }
+
+    async fn complete(&self, open: &Open, mut receipt: Receipt) -> Result<Receipt, ErasureError> {
+        if receipt.done.is_some() {
+            return Ok(receipt);
+        }
+        let target = receipt.target();
+        receipt.removed = match self.work(open, &target).await {
+            // What it stood in was erased as a whole meanwhile.
+            Err(ErasureError::Submit(SubmitError::Erased(_))) => Removed::default(),
+            // Asked for in a later life of a store that was restored: it is not here yet.
+            Err(ErasureError::Missing) => Removed::default(),
+            removed => removed?,
+        };
+        receipt.done = Some(now_ms());
+        receipt.mac = self.seal.of(&receipt);
+        ledger::write(&open.registry.engine().journal, ledger::finish(&receipt)).await?;
+        tracing::info!(event = "erased", id = receipt.id, what = receipt.what);
+        Ok(receipt)
+    }
+
+    async fn work(&self, open: &Open, target: &Target) -> Result<Removed, ErasureError> {
+        let Some(conversation) = &target.conversation else { return self.user(open, target).await };
+        let id = ConversationId::parse(conversation).ok_or(ErasureError::Missing)?;
+        match &target.message {
+            Some(message) => self.message(open, target, &id, message).await,
+            None => self.conversation(open, target, &id).await,
+        }
+    }
+
+    async fn message(
+        &self,
+        open: &Open,
+        target: &Target,
+        id: &ConversationId,
+        message: &str,
+    ) -> Result<Removed, ErasureError> {
+        let journal = &open.registry.engine().journal;
+        let (name, drafts) = (document(target, &format!("c/{id}"))?, document(target, "drafts")?);
+        let wanted = message.to_owned();
+        let erasure = write(open, &name, move |pen, _| conversation::erase_repeats(pen, &wanted)).await??;
+        let (requests, of) = (erasure.requests, id.clone());
+        write(open, &drafts, move |pen, _| {
+            requests.iter().map(|request| drafts::remove_sent(pen, &of, request)).sum::<usize>()
+        })
+        .await?;
+        let messages = erasure.messages;
+        let is_of = |key: &str| {
+            let key = key.split_once('/').map_or(key, |(_, key)| key);
+            messages.iter().any(|id| {
+                key.strip_prefix(id.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '@']))
+            })
+        };
+        let mut rows = sweep::cut_audit(journal, &name, is_of).await?;
+        let mut says: Vec<&str> = messages.iter().map(String::as_str).collect();
+        says.push(id.as_str());
+        rows += sweep::cut_answers(journal, &target.user, &says).await?;
+        self.tell(target).await?;
+        open.registry.forget_pending(&name);
+        let erased = scrub(journal, &[(name.clone(), How::Bare), (drafts.clone(), How::Cleansed)]).await?;
+        Ok(Removed {
+            documents: vec![name.to_string()],
+            document_count: 1,
+            messages,
+            updates: erased.entries,
+            rows,
+        })
+    }
+
+    async fn conversation(
+        &self,
+        open: &Open,
+        target: &Target,
+        id: &ConversationId,
+    ) -> Result<Removed, ErasureError> {
+        let journal = &open.registry.engine().journal;
+        let name = document(target, &format!("c/{id}"))?;
+        open.registry.burn(ledger::reason(target), |open| *open == name);
+        let index = Kind::Index(id.quarter());
+        let shared = [
+            (index.clone(), document(target, &format!("index/{}", id.quarter()))?),
+            (Kind::Marks, document(target, "marks")?),
+            (Kind::Drafts, document(target, "drafts")?),
+        ];
+        let mut rows = 0;
+        let mut doomed = vec![(name.clone(), How::Whole)];
+        for (kind, shared) in shared {
+            let of = id.clone();
+            write(open, &shared, move |pen, hlc| schema::erase_conversation(pen, &kind, &of, hlc)).await?;
+            let of = id.as_str();
+            let is_of = |key: &str| key.split_once('/').is_some_and(|(_, key)| key.starts_with(of));
+            rows += sweep::cut_audit(journal, &shared, is_of).await?;
+            doomed.push((shared, How::Cleansed));
+        }
+        rows += sweep::remove_all(journal, name.as_str()).await?;
+        rows += sweep::cut_answers(journal, &target.user, &[]).await?;
+        self.tell(target).await?;
+        let erased = scrub(journal, &doomed).await?;
+        // What was on its way to the tables when the name was burned.
+        rows += sweep::remove_all(journal, name.as_str()).await?;
+        Ok(Removed {
+            documents: vec![name.to_string()],
+            document_count: 1,
+            updates: erased.entries,
+            rows,
+            ..Removed::default()
+        })
+    }
+
+    async fn user(&self, open: &Open, target: &Target) -> Result<Removed, ErasureError> {
+        let journal = &open.registry.engine().journal;
+        let user = target.user.clone();
+        let owned = move |name: &DocumentName| name.owner() == Some(user.as_str());
+        open.registry.burn(ledger::reason(target), &owned);
+        // All that was appended before is durable, and listed.
+        scrub::load(journal, &document(target, "profile")?).await?;
+        let names = names(open, &target.user).await?;
+        let mut rows = sweep::remove_all(journal, &target.user).await?;
+        self.tell(target).await?;
+        let doomed: Vec<_> = names.iter().map(|name| (name.clone(), How::Whole)).collect();
+        let erased = scrub(journal, &doomed).await?;
+        rows += sweep::remove_all(journal, &target.user).await?;
+        Ok(Removed {
+            documents: names.iter().take(NAMES).map(DocumentName::to_string).collect(),
+            document_count: names.len() as u64,
+            updates: erased.entries,
+            rows,
+            ..Removed::default()
+        })
+    }
+
+    /// Tells those that derive something from documents.
+    async fn tell(&self, target: &Target) -> Result<(), ErasureError> {
+        let followers = self.forgets.read().clone();
+        for forgets in followers {
+            let target = target.clone();
+            blocking(move || forgets.forget(&target)).await?.map_err(ErasureError::Derived)?;
+        }
+        Ok(())
+    }
+}
+
+/// Says whether there is anything to erase.
+async fn exists(open: &Open, target: &Target) -> Result<(), ErasureError> {
+    let Some(conversation) = &target.conversation else { return Ok(()) };
+    let id = ConversationId::parse(conversation).ok_or(ErasureError::Missing)?;
+    let name = document(target, &format!("c/{id}"))?;
+    let message = target.message.clone();
+    let there = open.registry.look(&name, move |replica| match message {
+        Some(message) => conversation::message_exists(replica, &message),
+        None => conversation::meta(replica).map(|_| true),
+    });
+    let there = there.await?.map_err(|broken| ErasureError::Engine(broken.to_string()))?;
+    let known = target.message.is_some()
+        || scrub::load(&open.registry.engine().journal, &name).await?.is_some()
+        || listed(open, target, &id).await?;
+    if there && known { Ok(()) } else { Err(ErasureError::Missing) }
+}
+
+/// Says whether a conversation that has no document stands in its index.
+async fn listed(open: &Open, target: &Target, id: &ConversationId) -> Result<bool, ErasureError> {
+    let index = document(target, &format!("index/{}", id.quarter()))?;
+    let wanted = id.clone();
+    let seen = open.registry.look(&index, move |replica| schema::index::read_one(replica, &wanted)).await?;
+    Ok(seen.map_err(|broken| ErasureError::Engine(broken.to_string()))?.is_some())
+}
+
+/// Writes to a document as the server itself; returns once it is durable.
+async fn write<R: Send + 'static>(
+    open: &Open,
+    name: &DocumentName,
+    write: impl FnOnce(&mut Pen<'_, '_>, syncline_document::hlc::Hlc) -> R + Send + 'static,
+) -> Result<R, ErasureError> {
+    let origin = Origin { user: None, device: None, at_ms: now_ms() };
+    let written = open.registry.compose(name, origin, move |draft| {
+        let hlc = draft.clock.tick(draft.now_ms);
+        let edited = draft.replica.edit(|pen| write(pen, hlc))?;
+        Ok((edited.value, edited.update))
+    });
+    Ok(written.await?)
+}
+
+/// Lists the stored documents of a user.
+async fn names(open: &Open, user: &str) -> Result<Vec<DocumentName>, ErasureError> {
+    let (store, user) = (open.store.clone(), user.to_owned());
+    let listed = blocking(move || {
+        let (mut names, mut after) = (Vec::new(), DocumentName::parse(&user).ok());
+        let (start, end) = (format!("{user}/"), format!("{user}0"));
+        loop {
+            let page = store.documents(after.as_ref(), PAGE)?;
+            after = page.last().map(|summary| summary.name.clone());
+            let is_last = after.as_ref().is_none_or(|last| last.as_str() >= end.as_str());
+            let mine = page.into_iter().map(|summary| summary.name);
+            names.extend(mine.filter(|name| name.as_str().starts_with(&start)));
+            if is_last {
+                return Ok::<_, StoreError>(names);
+            }
+        }
+    });
+    Ok(listed.await??)
+}
+
+fn document(target: &Target, rest: &str) -> Result<DocumentName, ErasureError> {
+    DocumentName::parse(&format!("{}/{rest}", target.user))
+        .map_err(|error| ErasureError::Engine(error.to_string()))
+}
