@@ -7,15 +7,19 @@
 //! The session calls [`Ledger::judge`] after every update it applied and every edit of its own, and commits what comes
 //! out together with that: so what is stored is always healed, and a ledger can be made from it.
 
+mod changed;
 mod conversation;
 mod messages;
 mod registers;
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 use yrs::Any;
 
+pub use self::changed::Changed;
 use self::messages::Messages;
 use crate::{
     Broken, Pen, Replica,
@@ -43,6 +47,10 @@ pub struct Judgement {
     pub heals: Vec<Heal>,
     /// Messages that were kept but cannot be accepted as they are.
     pub malformed: Vec<Malformed>,
+    /// What changed, by its meaning: the first of it.
+    pub changed: Vec<Changed>,
+    /// How much more changed: whoever listens has to read all of it again.
+    pub more_changed: usize,
 }
 
 /// A message that was accepted.
@@ -139,9 +147,11 @@ impl Ledger {
         let edited = replica.edit(|pen| {
             let mut bench = Bench { pen, changes: &changes, judgement: Judgement::default() };
             registers::judge(&mut bench, self.kind.registers(), clock, now_ms);
-            if matches!(self.kind, Kind::Conversation(_)) {
-                conversation::judge(&mut bench, &mut self.messages);
-            }
+            let erased = match self.kind {
+                Kind::Conversation(_) => conversation::judge(&mut bench, &mut self.messages),
+                _ => BTreeSet::new(),
+            };
+            changed::note(&mut bench, &self.kind, &self.messages, &erased);
             bench.judgement
         })?;
         // What was just written needs no judgement.

@@ -40,6 +40,6 @@ pub mod schema;
 mod tree;
 mod watch;
 
-pub use judge::{Accepted, Heal, Judgement, Ledger, Malformed, Rule};
+pub use judge::{Accepted, Changed, Heal, Judgement, Ledger, Malformed, Rule};
 pub use pen::Pen;
 pub use replica::{Absorbed, Applied, Broken, Edited, LoadError, Replica, is_empty_update, merge};

@@ -60,7 +60,9 @@ impl Live {
     pub(crate) fn judge(&mut self, now_ms: u64) -> Result<Option<Box<Judgement>>, Broken> {
         let Some(ledger) = &mut self.ledger else { return Ok(None) };
         let judgement = ledger.judge(&mut self.replica, &mut self.clock, now_ms)?;
-        Ok((judgement.update.is_some() || !judgement.malformed.is_empty()).then(|| Box::new(judgement)))
+        let tells =
+            judgement.update.is_some() || !judgement.malformed.is_empty() || !judgement.changed.is_empty();
+        Ok(tells.then(|| Box::new(judgement)))
     }
 
     /// Has something written, and judges that too.

@@ -35,8 +35,9 @@ struct Candidate {
     claim: Option<Acceptance>,
 }
 
-/// Judges what changed.
-pub(super) fn judge(bench: &mut Bench<'_, '_, '_>, messages: &mut Messages) {
+/// Judges what changed. Returns the messages whose content the server erased.
+pub(super) fn judge(bench: &mut Bench<'_, '_, '_>, messages: &mut Messages) -> BTreeSet<Arc<str>> {
+    let mut erased = BTreeSet::new();
     for (key, committed) in bench.offences("meta") {
         // Whoever makes the conversation says what it is, once.
         if committed.is_some() {
@@ -51,8 +52,12 @@ pub(super) fn judge(bench: &mut Bench<'_, '_, '_>, messages: &mut Messages) {
                 let image = image.clone();
                 heal_message(bench, messages, &id, &image);
             }
-            (Some(_), Author::Own) => {
+            (Some(image), Author::Own) => {
+                let was = parts::is_erased(&image.parts);
                 messages.remember(bench.pen.txn(), &id);
+                if !was && messages.image(&id).is_some_and(|image| parts::is_erased(&image.parts)) {
+                    erased.insert(id);
+                }
             }
             (None, _) => {
                 doubtful.insert(id);
@@ -65,6 +70,7 @@ pub(super) fn judge(bench: &mut Bench<'_, '_, '_>, messages: &mut Messages) {
     }
     judge_facts(bench, &restored);
     refresh_states(bench, messages);
+    erased
 }
 
 /// Sets committed acceptances again, and returns those that are claimed for messages that have none.

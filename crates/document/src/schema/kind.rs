@@ -61,7 +61,7 @@ impl Kind {
         }
     }
 
-    /// Returns all root maps that the judge looks at.
+    /// Returns all root maps that the judge looks at, to judge or to tell what changed.
     pub(crate) fn watched(&self) -> &'static [&'static str] {
         match self {
             Self::Profile => &["preferences", "devices", "folders"],
@@ -70,7 +70,8 @@ impl Kind {
             Self::Conversation(_) => {
                 &["meta", "messages", "accepted", "state", "facts", "runs", "selected", "feedback", "hidden"]
             }
-            Self::Drafts | Self::FreeForm => &[],
+            Self::Drafts => &["drafts"],
+            Self::FreeForm => &[],
         }
     }
 }
