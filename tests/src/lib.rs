@@ -5,6 +5,7 @@
 //! - [`device`] is a document with a client: it edits, syncs and knows what is saved.
 //! - [`witness`] is a device of any of the three families that keeps books of every ack.
 //! - [`rest`] asks the HTTP API.
+//! - [`stream`] listens to events.
 //! - [`limited`] starts servers with limits of a test's own.
 //!
 //! `tests/` has one file per behaviour. Nothing here sleeps: whatever is waited for has a deadline that only a
@@ -16,6 +17,7 @@ pub mod device;
 pub mod limited;
 pub mod rest;
 pub mod server;
+pub mod stream;
 pub mod witness;
 
 use std::time::Duration;
@@ -23,6 +25,7 @@ use std::time::Duration;
 pub use client::{Client, Event};
 pub use device::Device;
 pub use server::{Server, binary, http, run, token};
+pub use stream::Stream;
 pub use witness::Witness;
 
 /// What is waited for takes milliseconds; a machine under load may take longer, a failure takes this long.

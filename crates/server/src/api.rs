@@ -7,6 +7,7 @@
 mod at;
 mod conversations;
 mod drafts;
+mod events;
 mod home;
 mod idempotency;
 mod kept;
@@ -16,6 +17,7 @@ mod paging;
 mod preferences;
 mod problem;
 mod profile;
+mod search;
 mod transfer;
 
 use std::sync::Arc;
@@ -42,6 +44,8 @@ use crate::app::App;
         (name = "devices", description = "Names of devices, and which are signed out for good"),
         (name = "folders", description = "Folders of conversations"),
         (name = "drafts", description = "What stands in the composers"),
+        (name = "events", description = "What changes, as it happens"),
+        (name = "search", description = "Words in titles and turns"),
         (name = "transfer", description = "Import and export"),
     )
 )]
@@ -70,6 +74,8 @@ pub(crate) fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(drafts::list))
         .routes(routes!(drafts::set, drafts::delete))
         .routes(routes!(drafts::take_over))
+        .routes(routes!(events::events))
+        .routes(routes!(search::search))
         .routes(routes!(transfer::import))
         .routes(routes!(transfer::export))
         .routes(routes!(transfer::chat))

@@ -6,6 +6,7 @@
 
 use std::{
     cell::Cell,
+    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Weak,
@@ -15,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use syncline_document::record::{Origin, Sequence};
+use syncline_document::record::{Entry, Origin, Sequence};
 use syncline_protocol::{frame::Message, names::DocumentName};
 use syncline_store::{Row, StoreError};
 use syncline_sync::{Edit, Effect, Join, Looking, PeerId, Session, Verdict, Writing};
@@ -23,6 +24,8 @@ use syncline_sync::{Edit, Effect, Join, Looking, PeerId, Session, Verdict, Writi
 use crate::{
     clock::now_ms,
     edits::{Edits, SubmitError, Told},
+    events::{Batch, Feed},
+    finder::Noted,
     outbound::{Closing, Outbound},
     registry::Engine,
     tables::{self, Last},
@@ -67,6 +70,8 @@ struct Inner {
     retired: bool,
     /// The last turn of a conversation, once it was needed.
     last: Option<Last>,
+    /// What is told of edits once they are durable, by sequence.
+    untold: VecDeque<Untold>,
     /// Counts the sessions that a panic ended here: answers meant for an earlier one are dropped.
     epoch: u64,
 }
@@ -84,6 +89,7 @@ impl Document {
                 edits: Edits::default(),
                 retired: false,
                 last: None,
+                untold: VecDeque::new(),
                 epoch: 0,
             }),
             next_tick_ms: AtomicU64::new(NEVER),
@@ -264,14 +270,7 @@ impl Document {
                 }
             }
             Effect::AppendJudged { entry, judged, verdict } => {
-                let Some(me) = self.me.upgrade() else { return };
-                let rows = self.rows(inner, entry.sequence, &verdict);
-                let entries = [Some(entry), judged].into_iter().flatten().map(|entry| (entry, me.clone()));
-                if let Err(error) = self.engine.journal.append_together(entries, rows) {
-                    // The journal is closed: nothing is acked any more, and the devices keep what they wrote.
-                    tracing::error!(document = %self.name, %error, "an edit came too late");
-                }
-                self.engine.metrics.judged(&verdict.judgement);
+                self.append_judged(inner, entry, judged, &verdict);
             }
             Effect::Checkpoint(checkpoint) => {
                 let name = self.name.clone();
@@ -301,6 +300,37 @@ impl Document {
             Effect::EditSaved(edit) => inner.edits.saved(edit),
             Effect::EditRefused(edit, code, reason) => inner.edits.refused(edit, code, reason),
         }
+    }
+
+    /// Queues what was judged with all that follows from it, and notes what is to be told once that is durable.
+    fn append_judged(&self, inner: &mut Inner, entry: Entry, judged: Option<Entry>, verdict: &Verdict) {
+        let Some(me) = self.me.upgrade() else { return };
+        let mut rows = self.rows(inner, entry.sequence, verdict);
+        let sequence = judged.as_ref().map_or(entry.sequence, |judged| judged.sequence);
+        let entries = [Some(entry), judged].into_iter().flatten().map(|entry| (entry, me.clone()));
+        let journal = &self.engine.journal;
+        let appended = match Batch::of(&self.name, verdict) {
+            None => journal.append_together(entries, rows).map(|()| None),
+            Some((user, batch)) => {
+                let feed = self.engine.feeds.of(&user);
+                let number = feed.append(&**journal.store(), batch, |more| {
+                    rows.extend(more);
+                    journal.append_together(entries, rows)
+                });
+                number.map(|number| number.map(|number| (feed, number)))
+            }
+        };
+        match appended {
+            Ok(event) => {
+                let texts = Noted::of(&self.name, sequence, &verdict.judgement);
+                if event.is_some() || texts.is_some() {
+                    inner.untold.push_back(Untold { sequence, event, texts });
+                }
+            }
+            // The journal is closed: nothing is acked any more, and the devices keep what they wrote.
+            Err(error) => tracing::error!(document = %self.name, %error, "an edit came too late"),
+        }
+        self.engine.metrics.judged(&verdict.judgement);
     }
 
     /// Returns the rows that follow from a judgement.
@@ -342,7 +372,17 @@ impl Document {
     pub fn tell_durable(&self) {
         let sequence = self.durable.swap(0, Ordering::Relaxed);
         if sequence > 0 {
-            self.enter(|session, now, fx| session.durable(sequence, now, fx));
+            let mut inner = self.inner.lock();
+            self.carry_out(&mut inner, |session, now, fx| session.durable(sequence, now, fx));
+            while inner.untold.front().is_some_and(|untold| untold.sequence <= sequence) {
+                let Some(untold) = inner.untold.pop_front() else { break };
+                if let Some((feed, number)) = untold.event {
+                    feed.tell(number);
+                }
+                if let Some(texts) = untold.texts {
+                    self.engine.finder.note(&self.name, texts);
+                }
+            }
         }
     }
 
@@ -374,6 +414,14 @@ impl Document {
             busy_since_ms: inner.session.busy_since_ms(),
         }
     }
+}
+
+/// What is told of an edit once it is durable: to those who listen for events, and to the search index.
+#[derive(Debug)]
+struct Untold {
+    sequence: Sequence,
+    event: Option<(Arc<Feed>, u64)>,
+    texts: Option<Noted>,
 }
 
 /// What can be said of a document at a glance.

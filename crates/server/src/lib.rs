@@ -26,6 +26,8 @@ mod connection;
 pub mod document;
 pub mod edits;
 mod egress;
+pub mod events;
+pub mod finder;
 mod gate;
 mod handshake;
 pub mod http;

@@ -18,7 +18,8 @@ use syncline_sync::{Draft, Join, Looking, PeerId, Settings, Writing};
 use tokio::sync::oneshot;
 
 use crate::{
-    config::Limits, document::Document, edits::SubmitError, metrics::Metrics, outbound::Outbound, pool::Pool,
+    config::Limits, document::Document, edits::SubmitError, events::Feeds, finder::Finder, metrics::Metrics,
+    outbound::Outbound, pool::Pool,
 };
 
 /// The journal that tags its entries with the document they belong to.
@@ -39,6 +40,10 @@ pub struct Engine {
     pub runtime: tokio::runtime::Handle,
     /// Where jobs run.
     pub pool: Pool,
+    /// What changed, for those who listen.
+    pub feeds: Feeds,
+    /// Finds words.
+    pub finder: Arc<Finder>,
     /// Server edits that may wait for one document.
     pub edits_per_document: usize,
     /// Why the store takes nothing more, once it does not.
@@ -58,8 +63,11 @@ impl Engine {
         metrics: Arc<Metrics>,
         limits: &Limits,
         runtime: tokio::runtime::Handle,
+        finder: Arc<Finder>,
     ) -> Arc<Self> {
         Arc::new(Self {
+            feeds: Feeds::new(&**journal.store(), limits.event_batches),
+            finder,
             journal,
             metrics,
             settings: Arc::new(limits.sync_settings()),

@@ -20,6 +20,7 @@ use crate::{
     clock::now_ms,
     config::Config,
     document::Document,
+    finder::{self, Finder},
     http, listener,
     metrics::Metrics,
     registry::{Engine, Registry},
@@ -120,9 +121,14 @@ async fn open_store(app: &Arc<App>) -> Result<tokio::task::JoinHandle<()>, Store
             .is_some_and(|app| app.engine().is_some_and(|engine| engine.registry.fold_if_open(name)))
     });
     let runtime = tokio::runtime::Handle::current();
-    let engine = Engine::new(journal, app.metrics.clone(), &app.config.limits, runtime);
+    let (finder, erasures) = Finder::new(&app.config.limits);
+    let engine = Engine::new(journal, app.metrics.clone(), &app.config.limits, runtime, finder);
     let registry = Registry::new(engine);
     app.open(Open { registry, store, folding: Mutex::new(Some(Folding::start(folder)?)) });
+    if let Some(open) = app.engine() {
+        let place = app.config.search_place();
+        app.tasks.spawn(finder::run(open.clone(), place, erasures, app.stopping.clone()));
+    }
     Ok(tokio::spawn(report(app.clone(), receive)))
 }
 

@@ -7,6 +7,7 @@
 //! | `last/{document}` | [`Last`]: the last turn of a conversation |
 //! | `audit/{document}/{2 hex digits}` | [`Audit`]: what had to be healed lately, and who had written it; a ring |
 //! | `etag/{user}/{tag}` | preferences as a caller saw them, for 30 days (`api/merge.rs`) |
+//! | `event/{user}/{16 hex digits}` | what an edit changed (`events.rs`) |
 //! | `idem/{user}/{hash of a key}` | what a write over HTTP answered, for a day (`api/idempotency.rs`) |
 
 use std::collections::HashMap;

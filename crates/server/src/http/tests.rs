@@ -43,7 +43,8 @@ fn open(app: &App, options: WriterOptions, told: impl Fn() + Send + 'static) -> 
     });
     let journal = Arc::new(journal.expect("a commit thread"));
     let runtime = tokio::runtime::Handle::current();
-    let engine = Engine::new(journal, app.metrics.clone(), &app.config.limits, runtime);
+    let (finder, _erasures) = crate::finder::Finder::new(&app.config.limits);
+    let engine = Engine::new(journal, app.metrics.clone(), &app.config.limits, runtime, finder);
     app.open(Open { registry: Registry::new(engine), store: store.clone(), folding: Default::default() });
     store
 }
