@@ -34,7 +34,12 @@ use crate::{
 pub struct Ledger {
     kind: Kind,
     messages: Messages,
+    /// When to look for writers that are gone: with the first edit after a load, then once a day.
+    sweep_at_ms: u64,
 }
+
+/// How often an open document is looked through for writers that are gone: milliseconds.
+const SWEEP_EVERY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// What came of a judgement.
 #[derive(Debug, Default)]
@@ -126,7 +131,7 @@ impl Ledger {
         if !kind.watched().is_empty() {
             replica.watch(kind.watched())?;
         }
-        Ok(Self { kind, messages })
+        Ok(Self { kind, messages, sweep_at_ms: 0 })
     }
 
     /// Judges what was applied to the document since the last call, and writes what follows from it. Call it after
@@ -152,6 +157,11 @@ impl Ledger {
                 _ => BTreeSet::new(),
             };
             changed::note(&mut bench, &self.kind, &self.messages, &erased);
+            // Last: it moves values to other keys, and changes nothing that holds.
+            if now_ms >= self.sweep_at_ms {
+                self.sweep_at_ms = now_ms + SWEEP_EVERY_MS;
+                registers::sweep(&mut bench, self.kind.registers(), now_ms);
+            }
             bench.judgement
         })?;
         // What was just written needs no judgement.

@@ -244,6 +244,9 @@ pub(crate) fn write_with(
 
 /// Folds the registers of writers that are gone into another writer's key, with their original times: the strongest
 /// value of each field stays, the others of the folded writers go.
+///
+/// Where the source counts, only plain values of one source are folded: a weaker value may show again once a stronger
+/// one is cleared, and a block outlasts what was set after it.
 pub(crate) fn fold(
     pen: &mut Pen<'_, '_>,
     root: &'static str,
@@ -257,6 +260,17 @@ pub(crate) fn fold(
         let gone = |entry: &&Entry| entry.writer != *into && is_gone(&entry.writer);
         let Some(strongest) = entries.entries().iter().find(|entry| gone(entry)) else { continue };
         let stays = entries.entries().iter().find(|entry| entry.writer == *into);
+        let alike = |entry: &Entry| {
+            let plain = |entry: &Entry| {
+                let op = entry.meta.as_ref().and_then(|meta| json::text_field(meta, "op"));
+                op.is_none_or(|op| op == "set")
+            };
+            plain(entry) && Source::of(entry.meta.as_ref()) == Source::of(strongest.meta.as_ref())
+        };
+        let mut folded_ones = entries.entries().iter().filter(gone).chain(stays);
+        if ranking == Ranking::Source && !folded_ones.all(alike) {
+            continue;
+        }
         if stays.is_none_or(|stays| strongest.cmp(stays, ranking) == Ordering::Greater) {
             let entry = Entry { writer: into.clone(), ..strongest.clone() };
             pen.set(root, format!("{field}@{into}"), entry.stored());
@@ -346,5 +360,32 @@ mod tests {
         );
         assert_eq!(fields["f"].entries().len(), 2);
         assert_eq!(fields["g"].text(), Some("kept"));
+    }
+
+    #[test]
+    fn where_the_source_counts_only_plain_values_of_one_source_fold() {
+        let meta =
+            |source: &str, op: &str| json::object([("source", Some(source.into())), ("op", Some(op.into()))]);
+        let mut replica = Replica::of_client(1);
+        let edit = replica.edit(|pen| {
+            let mut write = |field: &str, writer: &str, ms, source: &str, op: &str| {
+                let (value, meta) = (Any::from(writer), Some(meta(source, op)));
+                write_with(pen, "r", field, &stamp(writer, ms), value, meta);
+            };
+            write("one", "a.1", 10, "explicit", "set");
+            write("one", "a.2", 20, "explicit", "set");
+            write("two", "a.1", 10, "explicit", "set");
+            write("two", "a.2", 20, "inferred", "set");
+            write("block", "a.1", 10, "explicit", "block");
+            write("block", "a.2", 20, "explicit", "set");
+            fold(pen, "r", Ranking::Source, &Writer::server(), &|writer: &Writer| !writer.is_server())
+        });
+        assert_eq!(edit.expect("writes").value, 2);
+        let fields = fields(&mut replica, Ranking::Source);
+        assert_eq!(
+            fields["one"].winner().map(|entry| (entry.writer.as_str(), entry.hlc)),
+            Some(("server", Hlc::at(20)))
+        );
+        assert_eq!([fields["two"].entries().len(), fields["block"].entries().len()], [2, 2]);
     }
 }

@@ -20,9 +20,8 @@ use yrs::Transact as _;
 
 pub use self::kind::Kind;
 use crate::{
-    Broken, Pen, Replica,
+    Broken, Replica,
     hlc::Hlc,
-    ids::Writer,
     register::{self, Field},
 };
 
@@ -49,13 +48,6 @@ pub enum Unfit {
     /// A value of another form than the schema's.
     #[error("this value does not have the form that it must have")]
     Form,
-}
-
-/// Folds the registers of writers that are gone (unseen for 90 days) into the server's, with their original times, so
-/// that a document does not grow with every session that ever was. Returns how many went.
-pub fn fold_writers(pen: &mut Pen<'_, '_>, kind: &Kind, is_gone: impl Fn(&Writer) -> bool) -> usize {
-    let roots = kind.registers().iter();
-    roots.map(|(root, ranking)| register::fold(pen, root, *ranking, &Writer::server(), &is_gone)).sum()
 }
 
 /// Returns the newest time of any register of a document, those from the future left out: what the server writes next has

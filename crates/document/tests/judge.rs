@@ -16,7 +16,7 @@ use syncline_document::{
         preferences,
     },
 };
-use yrs::{Map as _, MapPrelim, MapRef, TextPrelim, Transact as _};
+use yrs::{Map as _, MapPrelim, MapRef, TextPrelim, Transact as _, types::ToJson as _};
 
 struct Scene {
     server: Server,
@@ -250,4 +250,34 @@ fn what_the_server_appends_is_placed_and_survives_a_restart() {
     assert_eq!(texts(&server.messages(Branch::Selected)), ["hello", "hi"]);
     let text = serde_json::to_string(&seen).expect("JSON");
     assert_eq!(serde_json::from_str::<Message>(&text).expect("parses"), seen);
+}
+
+#[test]
+fn what_writers_left_that_are_gone_for_ninety_days_folds_into_the_servers_with_its_time() {
+    const DAY: u64 = 24 * 60 * 60 * 1_000;
+    let kind = Kind::Index(Quarter { year: 2023, quarter: 4 });
+    let (mut server, mut old, mut new) = (Server::new(kind), Device::new(11, "old"), Device::new(12, "new"));
+    let title = |device: &Device| device.root("conversations").to_json(&device.doc.transact());
+    let field = format!("{ID}|title");
+    old.set("conversations", &field, &json!("Rome"));
+    old.sync(&mut server);
+    let written = title(&old);
+    server.now_ms += 91 * DAY;
+    new.clock_ms = server.now_ms;
+    new.set("conversations", &format!("{ID}|pinned"), &json!(true));
+    let judgement = new.sync(&mut server);
+    assert!(judgement.heals.is_empty() && judgement.update.is_some());
+    old.sync(&mut server);
+    for device in [&old, &new] {
+        let (yrs::Any::Map(now), yrs::Any::Map(then)) = (title(device), &written) else { panic!("maps") };
+        assert_eq!(now.get(&format!("{field}@server")), then.get(&format!("{field}@old.s")));
+        assert_eq!(now.len(), 2, "{now:?}");
+    }
+    // Who comes back writes on under the old name, and is not folded again at once.
+    old.clock_ms = server.now_ms;
+    old.set("conversations", &field, &json!("Paris"));
+    assert!(old.sync(&mut server).update.is_none());
+    server.restart();
+    old.set("conversations", &field, &json!("Oslo"));
+    assert!(old.sync(&mut server).update.is_none());
 }

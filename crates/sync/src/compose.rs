@@ -42,7 +42,8 @@ impl Session {
             Ok(written) => {
                 self.body = Body::Live(live);
                 let update = written.as_ref().map_or(Bytes::new(), |(update, _)| update.clone());
-                let take = Take { source: Source::Edit(edit, origin), update, frame: None, answer: None };
+                let source = Source::Edit(edit, origin);
+                let take = Take { source, update, frame: None, answer: None, left: None };
                 let took = match written {
                     None => Took::only(None),
                     Some((update, judgement)) => {
@@ -72,10 +73,12 @@ impl Session {
         if !live.replica.is_broken() {
             self.body = Body::Live(live);
         }
-        // What the server wrote is shown to nobody before it is durable.
-        match self.edits.back() {
-            Some(held) => self.looks.push_back((held.sequence, Reading(deliver))),
-            None => deliver(),
+        // All that was read is durable before anybody learns of it. Not only what the server wrote: a device may bring a
+        // message with its place, which another one gets if a crash takes this back.
+        if self.applied > self.durable {
+            self.looks.push_back((self.applied, Reading(deliver)));
+        } else {
+            deliver();
         }
         Ok(())
     }
@@ -110,13 +113,15 @@ impl Session {
 
     /// Counts an update that had to be healed. A device that goes on is closed: it writes in a loop. Where nobody named a
     /// device, others may look the same: then the connection is counted.
-    pub(crate) fn count_heal(&mut self, id: PeerId, now_ms: u64, fx: &mut Vec<Effect>) {
+    pub(crate) fn count_heal(&mut self, id: PeerId, sender: &Origin, now_ms: u64, fx: &mut Vec<Effect>) {
         let limit = self.settings.heals;
         let until_ms = now_ms + self.settings.culprit_ms;
-        let Some(peer) = self.peer_mut(id) else { return };
-        peer.healed = peer.healed.saturating_add(1);
-        let mut count = peer.healed;
-        let (user, device) = (peer.join.user.clone(), peer.join.device.clone());
+        // One that is gone already may be back: its device is counted all the same.
+        let mut count = self.peer_mut(id).map_or(0, |peer| {
+            peer.healed = peer.healed.saturating_add(1);
+            peer.healed
+        });
+        let (user, device) = (sender.user.clone(), sender.device.clone());
         let reason = "this device keeps changing what only the server writes: its copy has to be made anew";
         if device.is_some() {
             let culprit = Culprit { user, device, until_ms, reason };

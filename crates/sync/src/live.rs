@@ -60,9 +60,12 @@ impl Live {
     pub(crate) fn judge(&mut self, now_ms: u64) -> Result<Option<Box<Judgement>>, Broken> {
         let Some(ledger) = &mut self.ledger else { return Ok(None) };
         let judgement = ledger.judge(&mut self.replica, &mut self.clock, now_ms)?;
-        let tells =
-            judgement.update.is_some() || !judgement.malformed.is_empty() || !judgement.changed.is_empty();
-        Ok(tells.then(|| Box::new(judgement)))
+        // A message that came back with its place is accepted and leaves nothing to write.
+        let says = judgement.update.is_some()
+            || !judgement.accepted.is_empty()
+            || !judgement.malformed.is_empty()
+            || !judgement.changed.is_empty();
+        Ok(says.then(|| Box::new(judgement)))
     }
 
     /// Has something written, and judges that too.

@@ -198,6 +198,8 @@ impl Session {
         if peer.join.access == Access::Read || peer.refused.is_some() {
             // Without its peer nobody would know any more that a task must not write.
             self.forget_tasks(id);
+        } else {
+            self.stamp_tasks(id, &peer.join.origin(now_ms));
         }
         while self.peers.last().is_some_and(Option::is_none) {
             self.peers.pop();

@@ -37,7 +37,7 @@ impl Session {
     }
 
     pub(crate) fn settle_taken(&mut self, take: &Take, took: Took, now_ms: u64, fx: &mut Vec<Effect>) {
-        let origin = self.origin(&take.source, now_ms);
+        let origin = self.origin(take, now_ms);
         let mut ticket = self.applied;
         if let Some((update, Applied { novel: true, deletes })) = took.applied {
             let before = self.applied;
@@ -60,7 +60,7 @@ impl Session {
                 Some(judgement) => {
                     // Once for an update: one that deletes everything is no loop.
                     if let Some(id) = take.source.peer().filter(|_| offends(&judgement)) {
-                        self.count_heal(id, now_ms, fx);
+                        self.count_heal(id, &origin, now_ms, fx);
                     }
                     self.journal_judged(origin.clone(), update.clone(), *judgement, now_ms, fx);
                 }
@@ -198,26 +198,28 @@ impl Session {
         Entry { document: self.name.clone(), sequence: self.applied, kind, origin, bytes }
     }
 
-    fn origin(&self, source: &Source, now_ms: u64) -> Origin {
-        match source {
+    fn origin(&self, take: &Take, now_ms: u64) -> Origin {
+        match &take.source {
             Source::Edit(_, origin) | Source::Pending(_, origin) => origin.clone(),
-            Source::Update(id) | Source::Step2(id) | Source::Parked(id) => self.peer(*id).map_or_else(
-                || Origin { user: None, device: None, at_ms: now_ms },
-                |peer| peer.join.origin(now_ms),
-            ),
+            _ => self.sender(take, now_ms).unwrap_or(Origin { user: None, device: None, at_ms: now_ms }),
         }
+    }
+
+    /// Returns who sent an update on a connection, whether it is still there or not.
+    pub(crate) fn sender(&self, take: &Take, now_ms: u64) -> Option<Origin> {
+        let id = take.source.peer()?;
+        self.peer(id).map(|peer| peer.join.origin(now_ms)).or_else(|| take.left.clone())
     }
 
     /// yrs failed on an update, past the checker: it is kept for an operator, its sender is refused, and the
     /// document is loaded again from what is stored.
     fn set_aside(&mut self, take: &Take, broken: &Broken, now_ms: u64, fx: &mut Vec<Effect>) {
-        let origin = self.origin(&take.source, now_ms);
+        let origin = self.origin(take, now_ms);
         tracing::error!(document = %self.name, user = ?origin.user, device = ?origin.device, %broken, "update set aside");
         self.poisonous.insert(fingerprint(&take.update));
-        if let Some(join) = take.source.peer().and_then(|id| self.peer(id)).map(|peer| &peer.join) {
+        if let Some(Origin { user, device, .. }) = self.sender(take, now_ms) {
             let until_ms = now_ms + self.settings.culprit_ms;
             let reason = "an update of this device could not be applied: try again later";
-            let (user, device) = (join.user.clone(), join.device.clone());
             let culprit = Culprit { user, device, until_ms, reason };
             self.culprits.push(culprit);
         }

@@ -81,6 +81,8 @@ pub(crate) struct Take {
     pub(crate) frame: Option<Bytes>,
     /// For a SyncStep2, once known: what it answers.
     pub(crate) answer: Option<Answer>,
+    /// Who sent it, once that connection is gone: what waited for the document stays its sender's.
+    pub(crate) left: Option<Origin>,
 }
 
 /// Where an update came from.
@@ -98,7 +100,7 @@ pub(crate) enum Source {
 
 impl Task {
     pub(crate) fn take(source: Source, update: Bytes, frame: Option<Bytes>) -> Self {
-        Self::Take(Box::new(Take { source, update, frame, answer: None }))
+        Self::Take(Box::new(Take { source, update, frame, answer: None, left: None }))
     }
 
     fn bytes(&self) -> usize {
@@ -186,6 +188,21 @@ impl Session {
             |task: &Task| matches!(task, Task::Take(take) if matches!(take.source, Source::Pending(..)));
         self.waiting.retain(|task| !retry(task));
         self.count_waiting();
+    }
+
+    /// Stamps what a peer sent and what still waits for the document, before it is forgotten who that was.
+    pub(crate) fn stamp_tasks(&mut self, id: PeerId, origin: &Origin) {
+        let away = match &mut self.body {
+            Body::Away(task) => task.as_mut(),
+            _ => None,
+        };
+        for task in self.waiting.iter_mut().chain(away) {
+            if let Task::Take(take) = task
+                && take.source.peer() == Some(id)
+            {
+                take.left = Some(origin.clone());
+            }
+        }
     }
 
     pub(crate) fn count_waiting(&mut self) {
@@ -409,10 +426,9 @@ impl Session {
             let limit = self.settings.document_bytes >> 20;
             return Err(("document_full", format!("this document is full ({limit} MiB): start a new one")));
         }
-        if let Some(peer) = take.source.peer().and_then(|id| self.peer(id)) {
-            let (user, device) = (&peer.join.user, &peer.join.device);
+        if let Some(sender) = self.sender(take, now_ms) {
             let known = |culprit: &&Culprit| {
-                culprit.until_ms > now_ms && culprit.user == *user && culprit.device == *device
+                culprit.until_ms > now_ms && culprit.user == sender.user && culprit.device == sender.device
             };
             if let Some(culprit) = self.culprits.iter().find(known) {
                 return Err(("set_aside", culprit.reason.to_owned()));

@@ -19,7 +19,7 @@ use syncline_document::{
     schema::conversation::{self, Branch, NewMessage},
 };
 use syncline_protocol::frame::Dialect;
-use syncline_sync::{Deliver, Edit, Effect, Ending, Settings};
+use syncline_sync::{Access, Deliver, Edit, Effect, Ending, Settings};
 
 const CONVERSATION: &str = "ada/c/017f22e2-79b0-7cc3-98c4-dc0c0c07398f";
 const HOCUSPOCUS: Dialect = Dialect::Hocuspocus;
@@ -78,9 +78,11 @@ fn compose(bench: &mut Bench, edit: u64, message: NewMessage) {
     });
 }
 
-/// Reads the ids of the accepted messages.
-fn accepted(bench: &mut Bench) -> Vec<(String, Option<u64>)> {
-    let found = Arc::new(Mutex::new(None));
+/// The ids of the accepted messages, once they may be seen.
+type Seen = Arc<Mutex<Option<Vec<(String, Option<u64>)>>>>;
+
+fn look(bench: &mut Bench) -> Seen {
+    let found = Seen::default();
     let give = found.clone();
     bench.call(|session, now_ms, fx| {
         let looking = move |replica: Result<&mut Replica, &str>| {
@@ -90,7 +92,12 @@ fn accepted(bench: &mut Bench) -> Vec<(String, Option<u64>)> {
         };
         session.look(Box::new(looking), now_ms, fx);
     });
-    found.lock().unwrap().take().unwrap()
+    found
+}
+
+/// Reads the ids of the accepted messages.
+fn accepted(bench: &mut Bench) -> Vec<(String, Option<u64>)> {
+    look(bench).lock().unwrap().take().unwrap()
 }
 
 fn saved_edits(bench: &Bench) -> Vec<u64> {
@@ -114,12 +121,70 @@ fn a_message_gets_its_place_in_the_commit_that_saves_it_and_nobody_sees_it_befor
     bench.commit();
     let place =
         support::frame(HOCUSPOCUS, &syncline_protocol::frame::Reply::Update(&bench.appended[1].bytes));
-    assert_eq!(bench.told(other), [place.clone()]);
+    assert_eq!(bench.told(other), std::slice::from_ref(&place));
     assert_eq!(bench.told(sender), [place, saved()]);
     let verdict = bench.verdicts.remove(0);
     assert_eq!(verdict.origin.user.as_deref(), Some("ada"));
     assert_eq!(verdict.judgement.accepted[0].seq, 1);
     assert_eq!(accepted(&mut bench), [("m1".to_owned(), Some(1))]);
+}
+
+#[test]
+fn a_message_that_comes_back_with_its_place_is_told_though_nothing_is_written() {
+    let mut bench = Bench::of(CONVERSATION, Settings::default());
+    let mut device = Device::new();
+    let sender = bench.synced(HOCUSPOCUS);
+    bench.update(sender, HOCUSPOCUS, &device.append(&message("m1", None)));
+    bench.commit();
+    device.hear(&bench);
+    let kept = device.0.encode_state().unwrap();
+    // A server that lost both: its tables follow from what it is told.
+    let mut restored = Bench::of(CONVERSATION, Settings::default());
+    let sender = restored.synced(HOCUSPOCUS);
+    restored.update(sender, HOCUSPOCUS, &kept);
+    assert_eq!(restored.appended.len(), 1, "the place stands there already");
+    let judgement = &restored.verdicts.first().expect("a verdict").judgement;
+    assert_eq!(judgement.accepted.iter().map(|message| message.seq).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn a_place_that_a_device_brings_is_read_by_nobody_before_it_is_durable() {
+    let mut bench = Bench::of(CONVERSATION, Settings::default());
+    let mut device = Device::new();
+    let sender = bench.synced(HOCUSPOCUS);
+    bench.update(sender, HOCUSPOCUS, &device.append(&message("m1", None)));
+    bench.commit();
+    device.hear(&bench);
+    let mut restored = Bench::of(CONVERSATION, Settings::default());
+    let sender = restored.synced(HOCUSPOCUS);
+    restored.update(sender, HOCUSPOCUS, &device.0.encode_state().unwrap());
+    let seen = look(&mut restored);
+    assert_eq!(*seen.lock().unwrap(), None);
+    restored.commit();
+    assert_eq!(*seen.lock().unwrap(), Some(vec![("m1".to_owned(), Some(1))]));
+}
+
+#[test]
+fn what_waits_for_the_document_stays_its_senders_who_left_meanwhile() {
+    let mut bench = Bench::of(CONVERSATION, Settings { heals: 0, ..Settings::default() });
+    bench.by_hand = true;
+    bench.device = Some("phone".into());
+    let sender = bench.join(HOCUSPOCUS, Access::Write);
+    let mut device = Device::new();
+    bench.update(sender, HOCUSPOCUS, &device.append(&message("m1", None)));
+    bench.update(sender, HOCUSPOCUS, &device.forge());
+    bench.call(|session, now_ms, fx| {
+        assert!(session.detach(sender, now_ms, fx));
+    });
+    bench.call(|session, now_ms, fx| session.loaded(Ok(None), now_ms, fx));
+    let devices: Vec<_> = bench.verdicts.iter().map(|verdict| verdict.origin.device.as_deref()).collect();
+    assert_eq!(devices, [Some("phone"), Some("phone")]);
+    assert!(bench.appended.iter().any(|entry| entry.origin.device.as_deref() == Some("phone")));
+    // It was over the bound: what it offers when it is back is not taken.
+    let again = bench.join(HOCUSPOCUS, Access::Write);
+    let written = bench.appended.len();
+    bench.update(again, HOCUSPOCUS, &device.append(&message("m2", None)));
+    assert_eq!(bench.appended.len(), written);
 }
 
 #[test]

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use syncline_document::record::{Checkpoint, EntryKind, Sequence, Stored};
+use syncline_document::record::{Checkpoint, Entry, EntryKind, Sequence, Stored};
 use syncline_protocol::names::DocumentName;
 use syncline_store::{MemoryStore, Store, memory::PowerCut};
 use yrs::{Doc, Transact, Update, updates::decoder::Decode};
 
-use crate::{device::open, ids::Ids};
+use crate::{books::Books, device::open, ids::Ids, page::Page};
 
 /// Which promise was broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,14 @@ pub enum Check {
     Store,
     /// A device was sent what makes a real client throw.
     Client,
+    /// A message lost its place, its content or what the server said of it, or never got a place.
+    Message,
+    /// A register is gone, comes from the future, or was forged; or what was set by hand does not count.
+    Register,
+    /// The journal does not say which device wrote something.
+    Author,
+    /// The server's own table says something else than the document.
+    Row,
 }
 
 /// A broken promise.
@@ -44,8 +52,8 @@ pub struct Violation {
 
 /// What is durable of one document, by the checkers' own replay.
 pub(crate) struct Facts {
-    base: Option<Sequence>,
-    upto: Sequence,
+    pub(crate) base: Option<Sequence>,
+    pub(crate) upto: Sequence,
     /// The document.
     pub(crate) doc: Doc,
     /// What it has integrated.
@@ -64,6 +72,9 @@ impl Facts {
         let base = stored.checkpoint.as_ref().map(|checkpoint| checkpoint.sequence);
         let mut facts =
             if base == self.base && self.upto <= stored.sequence { self } else { Self::nothing() };
+        if facts.base == base && facts.upto == stored.sequence {
+            return Ok(facts);
+        }
         if facts.base != base {
             if let Some(checkpoint) = &stored.checkpoint {
                 apply(&facts.doc, &checkpoint.update)?;
@@ -94,31 +105,45 @@ fn apply(doc: &Doc, update: &[u8]) -> Result<(), String> {
 
 /// The books of one run.
 pub struct Checks {
-    names: Vec<DocumentName>,
+    pub(crate) names: Vec<DocumentName>,
+    pub(crate) books: Vec<Books>,
     server_clients: Vec<u64>,
-    facts: BTreeMap<usize, Facts>,
+    pub(crate) facts: BTreeMap<usize, Facts>,
+    /// Per document: what the server wrote and is not durable yet, by sequence,
+    own: Vec<Vec<(Sequence, Ids)>>,
+    /// and what devices delete.
+    deleted: Vec<Ids>,
     /// Which image `facts` was read from.
     seen: Option<(u64, u64)>,
     generation: u64,
     /// Per document: all that any device was shown as saved.
     promised: Vec<Ids>,
-    now_ms: u64,
+    pub(crate) now_ms: u64,
+    /// A torn store is being read for the first time,
+    pub(crate) torn: bool,
+    /// and documents whose row is behind since then, up to which turn: the next one brings it up to date.
+    pub(crate) behind: BTreeMap<usize, Option<String>>,
     /// The first broken promise.
     pub violation: Option<Violation>,
 }
 
 impl Checks {
     /// Opens the books.
-    pub fn new(names: Vec<DocumentName>, store: &MemoryStore) -> Self {
+    pub fn new(names: Vec<DocumentName>, pages: &[Page], store: &MemoryStore) -> Self {
         let server_clients = names.iter().map(|name| store.identity().server_client(name)).collect();
         Self {
             promised: vec![Ids::default(); names.len()],
+            own: vec![Vec::new(); names.len()],
+            deleted: vec![Ids::default(); names.len()],
+            books: pages.iter().map(|page| Books::new(*page)).collect(),
             names,
             server_clients,
             facts: BTreeMap::new(),
             seen: None,
             generation: 0,
             now_ms: 0,
+            torn: false,
+            behind: BTreeMap::new(),
             violation: None,
         }
     }
@@ -140,7 +165,7 @@ impl Checks {
         self.facts.get(&document)
     }
 
-    fn refresh(&mut self, store: &MemoryStore) {
+    pub(crate) fn refresh(&mut self, store: &MemoryStore) {
         let seen = Some((self.generation, store.kv().syncs()));
         if self.seen == seen {
             return;
@@ -161,8 +186,12 @@ impl Checks {
                     return self.fail(Check::Store, format!("a durable document is unreadable: {error}"));
                 }
             };
+            let read = (before.base, before.upto);
             match before.replay(&stored) {
                 Ok(facts) => {
+                    if read != (facts.base, facts.upto) {
+                        self.meant(&image, document, &facts.doc);
+                    }
                     if let Some(lost) = kept.missing_from(&facts.kept) {
                         self.fail(Check::Lost, format!("document {document}: no longer durable: {lost}"));
                     }
@@ -174,13 +203,18 @@ impl Checks {
     }
 
     /// A store was opened after a crash: what was durable, and what was shown as saved, is in it.
-    pub(crate) fn reopened(&mut self, store: &MemoryStore) {
+    ///
+    /// A cut that tears a batch is worse than sled, which writes one whole or not at all: there the record may have
+    /// survived without its rows.
+    pub(crate) fn reopened(&mut self, store: &MemoryStore, cut: Option<PowerCut>) {
         self.generation += 1;
+        self.torn = cut == Some(PowerCut::Tear);
         // Read again from the start, not from where the replay of the old store stood.
         for facts in self.facts.values_mut() {
             facts.base = Some(Sequence::MAX);
         }
         self.refresh(store);
+        self.torn = false;
         self.promises(store);
     }
 
@@ -211,14 +245,58 @@ impl Checks {
         let Ok(ids) = Ids::of_update(update) else {
             return self.fail(Check::Client, "a device is sent bytes that are no update");
         };
-        let Some(end) = ids.inserts_of(server) else { return };
         self.refresh(store);
+        self.sent_deletes(document, &ids);
+        let Some(end) = ids.inserts_of(server) else { return };
         let durable = self.facts.get(&document).and_then(|facts| facts.ids.inserts_of(server)).unwrap_or(0);
         if end > durable {
             self.fail(
                 Check::EditEarly,
                 format!("server edit sent up to clock {end}, durable up to {durable}"),
             );
+        }
+    }
+
+    /// An edit goes to the journal, which says whose it is.
+    pub(crate) fn taken(&mut self, document: usize, entry: &Entry) {
+        let Ok(ids) = Ids::of_update(&entry.bytes) else { return };
+        if entry.origin.device.is_some() {
+            return self.deleted[document].add(&ids);
+        }
+        let server = yrs::ClientID::new(self.server_clients[document]);
+        if let Some((other, _)) = ids.inserts.iter().find(|(client, _)| **client != server) {
+            self.fail(Check::Author, format!("an edit of client {other} goes to the journal as nobody's"));
+        }
+    }
+
+    /// What the server itself wrote goes to the journal.
+    pub(crate) fn wrote(&mut self, document: usize, sequence: Sequence, update: &[u8]) {
+        if let Ok(ids) = Ids::of_update(update) {
+            self.own[document].push((sequence, ids));
+        }
+    }
+
+    /// A process died: what it had not saved is nobody's any more.
+    pub(crate) fn died(&mut self) {
+        self.own.iter_mut().for_each(Vec::clear);
+    }
+
+    /// What only the server deleted bears no clock of its own: it is known by what it deletes.
+    fn sent_deletes(&mut self, document: usize, ids: &Ids) {
+        let Some(facts) = self.facts.get(&document) else { return };
+        let upto = facts.upto;
+        self.own[document].retain(|(sequence, _)| *sequence > upto);
+        for (_, own) in &self.own[document] {
+            let mut early = own.deletes.clone();
+            early.diff_with(&self.deleted[document].deletes);
+            early.diff_with(&facts.kept.deletes);
+            let mut rest = early.clone();
+            rest.diff_with(&ids.deletes);
+            early.diff_with(&rest);
+            if early.iter().any(|(_, ranges)| !ranges.is_empty()) {
+                let text = format!("what the server deletes is sent, not durable: {early}; sent {ids}");
+                return self.fail(Check::EditEarly, text);
+            }
         }
     }
 

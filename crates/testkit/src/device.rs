@@ -8,6 +8,7 @@ use yrs::{
 };
 
 use crate::{
+    author::{Author, Deed, Scene},
     ids::Ids,
     indicator::{Family, Indicator},
     rng::Rng,
@@ -66,10 +67,21 @@ pub(crate) struct Device {
     address: Option<String>,
     edits: u64,
     name: usize,
+    /// What it writes into documents with a meaning.
+    author: Author,
+    /// A copy of its store, to go on with later.
+    copy: Option<Vec<u8>>,
 }
 
 impl Device {
-    pub(crate) fn new(name: usize, document: usize, family: Family, writes: bool, client: u64) -> Self {
+    pub(crate) fn new(
+        name: usize,
+        document: usize,
+        family: Family,
+        writes: bool,
+        client: u64,
+        author: Author,
+    ) -> Self {
         let (doc, text, map) = open(client);
         let address = family.is_addressed().then(|| {
             if name.is_multiple_of(3) {
@@ -101,19 +113,41 @@ impl Device {
             address,
             edits: 0,
             name,
+            author,
+            copy: None,
         }
     }
 
     /// The page is loaded again: a new Yjs client id, the content from the device's own store.
     pub(crate) fn reload(&mut self, client: u64) {
         let state = self.doc.transact().encode_state_as_update_v1(&StateVector::default());
+        self.open(&state, client);
+    }
+
+    /// Says whether there is an older copy of its store.
+    pub(crate) fn has_copy(&self) -> bool {
+        self.copy.is_some()
+    }
+
+    /// Its store is replaced by the older copy.
+    pub(crate) fn restore(&mut self, client: u64) {
+        let Some(state) = self.copy.take() else { return };
+        self.waiting.clear();
+        self.open(&state, client);
+        if let Some(gone) = self.covered.missing_from(&Ids::of_doc(&self.doc)) {
+            self.covered.remove(&gone);
+        }
+    }
+
+    fn open(&mut self, state: &[u8], client: u64) {
         (self.doc, self.text, self.map) = open(client);
-        if let Ok(update) = Update::decode_v1(&state) {
+        if let Ok(update) = Update::decode_v1(state) {
             let _ = self.doc.transact_mut().apply_update(update);
         }
         self.link = Link::Offline;
         self.indicator = Indicator::new(self.family);
         self.queue.clear();
+        self.author.reopened();
         if self.family == Family::Plain {
             // It confirms what was edited in this life only.
             self.covered = Ids::default();
@@ -149,6 +183,25 @@ impl Device {
             txn.encode_update_v1()
         };
         self.noticed(update)
+    }
+
+    /// A person does something in a document with a meaning, or a broken device does.
+    pub(crate) fn act(
+        &mut self,
+        scene: &Scene<'_>,
+        offends: bool,
+        rng: &mut Rng,
+    ) -> (Option<Made>, Vec<Deed>) {
+        self.edits += 1;
+        if rng.chance(60) {
+            self.copy = Some(self.doc.transact().encode_state_as_update_v1(&StateVector::default()));
+        }
+        let (update, deeds) = if offends {
+            self.author.offend(&self.doc, scene, rng)
+        } else {
+            self.author.write(&self.doc, scene, rng)
+        };
+        (self.noticed(update), deeds)
     }
 
     /// An update arrives beside the server, from another tab or by another provider of the same document: to this

@@ -16,11 +16,13 @@ use syncline_protocol::{
     frame::{Dialect, HocuspocusFrame, Message, Reply, decode_hocuspocus, decode_plain, encode},
     names::DocumentName,
 };
+use syncline_store::Row;
 use syncline_store::{MemoryStore, Store};
-use syncline_sync::{Access, Edit, Effect, Ending, Job, Join, PeerId, Session, Settings};
+use syncline_sync::{Access, Effect, Ending, Job, Join, PeerId, Session, Settings};
 
 use crate::{
     checks::{Check, Checks},
+    desk::{Ours, Outcome, Sights},
     indicator::Family,
     plan::{Bug, Plan},
     rng::Rng,
@@ -59,11 +61,17 @@ pub(crate) struct Slot {
     pub(crate) epoch: u64,
     pub(crate) conns: BTreeMap<PeerId, usize>,
     pub(crate) tick_ms: Option<u64>,
+    /// The number of the conversation's last turn, once it was looked up.
+    pub(crate) last: Option<u64>,
 }
 
 /// What waits for the writer.
 pub(crate) enum Command {
     Append(usize, Entry),
+    /// An entry, what the judge wrote about it, and the row that follows: one commit.
+    Judged(usize, Entry, Option<Entry>, Option<Row>),
+    /// A planted bug: a row by itself.
+    Row(Row),
     /// A planted bug: an entry that is reported and never written.
     Forget(usize, Sequence),
     Load(usize, u64),
@@ -99,8 +107,12 @@ pub(crate) struct Server {
     pub(crate) load_ms: u64,
     pub(crate) pool_ms: u64,
     pub(crate) load_fails_permille: u64,
-    /// Server edits under way: the next one of a document waits for its predecessor.
-    pub(crate) edits: BTreeMap<u64, (usize, Bytes)>,
+    /// Server edits under way: the next one of a free-form document waits for its predecessor.
+    pub(crate) edits: BTreeMap<u64, Ours>,
+    /// What was seen of conversations, and not checked yet.
+    pub(crate) sights: Sights,
+    /// Contradictions that were healed.
+    pub(crate) heals: u64,
     pub(crate) next_edit: u64,
     /// A write failed: the store takes nothing more until the process is started again.
     pub(crate) failed: bool,
@@ -130,6 +142,8 @@ impl Server {
             pool_ms: plan.pool_ms,
             load_fails_permille: plan.rates.load_permille,
             edits: BTreeMap::new(),
+            sights: Sights::default(),
+            heals: 0,
             next_edit: 0,
             failed: false,
             doomed: false,
@@ -205,25 +219,33 @@ impl Server {
 
     /// Lets the server edit a document, one edit at a time.
     pub(crate) fn edit(&mut self, document: usize, update: Bytes, now_ms: u64, checks: &mut Checks) {
-        self.next_edit += 1;
-        let edit = Edit(self.next_edit);
-        self.edits.insert(edit.0, (document, update.clone()));
+        let outcome = Outcome::of(update.clone());
+        let edit = self.edit_under_way(Ours { document, outcome, message: None });
         if self.bug == Some(Bug::EditSentBeforeCommit) {
-            checks.sent(&self.store, document, &update);
-            for (conn, guest) in self.guests.iter().filter(|(_, guest)| guest.document == document) {
-                let frame = encode(guest.join.address.as_deref(), &Reply::Update(&update));
-                self.acts.push(Act::Send(*conn, frame));
-            }
+            self.leak(document, &update, checks);
         }
         let origin = Origin { user: None, device: None, at_ms: now_ms };
+        self.call(document, now_ms, checks, |session, now_ms, fx| {
+            session.edit(edit, update, origin, now_ms, fx);
+        });
+    }
+
+    /// Calls a document's session, which is opened for it if need be.
+    pub(crate) fn call(
+        &mut self,
+        document: usize,
+        now_ms: u64,
+        checks: &mut Checks,
+        call: impl FnOnce(&mut Session, u64, &mut Vec<Effect>),
+    ) {
         let mut fx = Vec::new();
-        self.slot(document, now_ms).session.edit(edit, update, origin, now_ms, &mut fx);
+        call(&mut self.slot(document, now_ms).session, now_ms, &mut fx);
         self.perform(document, fx, now_ms, checks);
     }
 
     /// Says whether a server edit of this document is under way.
     pub(crate) fn is_editing(&self, document: usize) -> bool {
-        self.edits.values().any(|(busy, _)| *busy == document)
+        self.edits.values().any(|ours| ours.document == document)
     }
 
     /// Does something that was to be done later.
@@ -269,14 +291,20 @@ impl Server {
     }
 
     fn slot(&mut self, document: usize, now_ms: u64) -> &mut Slot {
-        let name = self.names[document].clone();
+        let mut name = self.names[document].clone();
         let server_client = self.store.identity().server_client(&name);
         let settings = self.settings.clone();
+        if self.bug == Some(Bug::NothingJudged)
+            && self.rng.chance(300)
+            && let Ok(free) = DocumentName::parse("ada/free")
+        {
+            name = free;
+        }
         let epoch = &mut self.epoch;
         self.slots.entry(document).or_insert_with(|| {
             *epoch += 1;
             let session = Session::new(name, server_client, settings, now_ms);
-            Slot { session, epoch: *epoch, conns: BTreeMap::new(), tick_ms: None }
+            Slot { session, epoch: *epoch, conns: BTreeMap::new(), tick_ms: None, last: None }
         })
     }
 
@@ -325,14 +353,11 @@ impl Server {
                     if self.bug == Some(Bug::AckBeforeCommit) {
                         ack_now = Some(entry.sequence);
                     }
+                    checks.taken(document, &entry);
                     self.append(document, entry);
                 }
-                Effect::AppendJudged { entry, judged, .. } => {
-                    // The queue is committed as a whole.
-                    self.append(document, entry);
-                    if let Some(judged) = judged {
-                        self.append(document, judged);
-                    }
+                Effect::AppendJudged { entry, judged, verdict } => {
+                    self.append_judged(document, entry, judged, &verdict, checks);
                 }
                 Effect::Checkpoint(checkpoint) => {
                     self.queue.push_back(Command::Checkpoint(document, checkpoint));
@@ -347,11 +372,7 @@ impl Server {
                     let delay = self.rng.between(0, self.pool_ms);
                     self.acts.push(Act::Later(delay, Later::Pool { document, epoch, job }));
                 }
-                Effect::EditSaved(edit) => {
-                    if let Some((document, update)) = self.edits.remove(&edit.0) {
-                        checks.edit_saved(&self.store, document, &update);
-                    }
-                }
+                Effect::EditSaved(edit) => self.edit_saved(edit, checks),
                 Effect::EditRefused(edit, ..) => {
                     self.edits.remove(&edit.0);
                 }
@@ -369,6 +390,7 @@ impl Server {
                 session.durable(sequence, now_ms, fx);
             });
         }
+        self.tell_sights(checks);
         self.hurry();
         self.settle(document, now_ms);
     }
@@ -390,7 +412,9 @@ impl Server {
         }
     }
 
-    fn append(&mut self, document: usize, entry: Entry) {
+    fn append(&mut self, document: usize, mut entry: Entry) {
+        // What is not judged has another name for its session.
+        entry.document = self.names[document].clone();
         let ahead = self.bug == Some(Bug::CheckpointAhead) && self.rng.chance(200);
         if self.bug == Some(Bug::EntryLost) && entry.kind == EntryKind::Update && self.rng.chance(100) {
             return self.queue.push_back(Command::Forget(document, entry.sequence));

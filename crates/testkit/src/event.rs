@@ -4,6 +4,16 @@ use bytes::Bytes;
 
 use crate::driver::Later;
 
+/// An update on its way beside the server. The order of keys in JSON differs from process to process: its bytes stay
+/// out of the trace.
+pub(crate) struct Copied(pub(crate) Bytes);
+
+impl std::fmt::Debug for Copied {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
 /// Something that happens.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -17,7 +27,7 @@ pub(crate) enum Event {
     Dropped(usize),
     Beside {
         to: usize,
-        update: Bytes,
+        update: Copied,
     },
     Server {
         process: u64,
@@ -41,6 +51,10 @@ pub(crate) enum Kind {
     ServerEdit,
     Resync,
     Reload,
+    /// A device goes on with an older copy of itself.
+    Restore,
+    /// Somebody looks at a conversation over HTTP.
+    Look,
     Fold,
 }
 

@@ -13,6 +13,7 @@ use crate::{
     driver::Server,
     event::{Event, Kind},
     indicator::Family,
+    page::Page,
     world::World,
 };
 
@@ -29,7 +30,14 @@ impl World {
                     server.store.kv().fail(fault, self.rng.below(2));
                 }
             }
-            Kind::ServerEdit => self.server_edit(),
+            Kind::ServerEdit => {
+                let document = self.rng.index(self.names.len());
+                match self.pages[document] {
+                    Page::Free => self.server_edit(document),
+                    _ => self.compose(document),
+                }
+            }
+            Kind::Look => self.look(),
             Kind::Resync => {
                 let device = self.rng.index(self.devices.len());
                 // y-sweet has no such option.
@@ -42,8 +50,11 @@ impl World {
                     self.check(device);
                 }
             }
-            Kind::Reload => {
+            Kind::Reload | Kind::Restore => {
                 let device = self.rng.index(self.devices.len());
+                if kind == Kind::Restore && !self.devices[device].has_copy() {
+                    return;
+                }
                 if let Link::Open(conn) = self.devices[device].link {
                     self.connections[conn].up.close();
                     self.move_up(conn);
@@ -52,7 +63,13 @@ impl World {
                     self.retry(device);
                 }
                 let client = self.client();
-                self.devices[device].reload(client);
+                let it = &mut self.devices[device];
+                if kind == Kind::Restore {
+                    it.restore(client);
+                    self.checks.books[it.document].restored(device, &it.doc);
+                } else {
+                    it.reload(client);
+                }
                 self.check(device);
             }
             Kind::Fold => {
@@ -90,13 +107,14 @@ impl World {
         self.crashes += 1;
         self.process += 1;
         self.doom = None;
+        self.heals += server.heals;
+        self.checks.died();
         let mut rng = self.rng.fork();
-        let left = match kind {
-            Kind::Power => {
-                let cut = if rng.chance(500) { PowerCut::Tear } else { PowerCut::Drop };
-                server.store.power_cut(cut, &mut |bound| rng.below(bound))
-            }
-            _ => server.store.process_death(),
+        let cut =
+            (kind == Kind::Power).then(|| if rng.chance(500) { PowerCut::Tear } else { PowerCut::Drop });
+        let left = match cut {
+            Some(cut) => server.store.power_cut(cut, &mut |bound| rng.below(bound)),
+            None => server.store.process_death(),
         };
         for conn in 0..self.connections.len() {
             let connection = &mut self.connections[conn];
@@ -115,7 +133,7 @@ impl World {
         }
         match left {
             Ok(left) => {
-                self.checks.reopened(&left);
+                self.checks.reopened(&left, cut);
                 self.disk = Some(left);
             }
             Err(error) => self.checks.fail(Check::Store, format!("the store does not open again: {error}")),
@@ -140,8 +158,7 @@ impl World {
     }
 
     /// The server edits, under its stored client id and from the durable state on.
-    fn server_edit(&mut self) {
-        let document = self.rng.index(self.names.len());
+    fn server_edit(&mut self, document: usize) {
         let Some(server) = self.server.as_mut().filter(|server| !server.failed && !server.doomed) else {
             return;
         };

@@ -83,22 +83,10 @@ pub(crate) fn same(a: &Doc, b: &Doc) -> Result<(), String> {
 
 /// The content of a document as one text, keys in order.
 pub(crate) fn content(doc: &Doc) -> String {
-    use yrs::{Any, GetString, Map, Out};
     let text = doc.get_or_insert_text("t");
-    let map = doc.get_or_insert_map("m");
+    let maps = crate::model::maps(doc);
     let txn = doc.transact();
-    let mut pairs: Vec<(String, String)> = map
-        .iter(&txn)
-        .map(|(key, value)| {
-            let value = match value {
-                Out::Any(Any::String(value)) => value.to_string(),
-                other => format!("{other:?}"),
-            };
-            (key.to_string(), value)
-        })
-        .collect();
-    pairs.sort();
-    format!("{} {pairs:?}", text.get_string(&txn))
+    format!("{}{maps}", yrs::GetString::get_string(&text, &txn))
 }
 
 fn below(state_vector: &StateVector) -> IdSet {

@@ -8,6 +8,10 @@
 //!
 //! A run is decided by its seed alone: the same seed gives the same trace, to the last frame.
 //!
+//! Documents are free-form, or conversations, profiles, indexes, marks and drafts ([`Page`]): `author.rs` is what devices
+//! write into them, `offences.rs` how they break their rules, `desk.rs` what the server writes and reads by itself, as the
+//! HTTP API does; `books.rs` is what the checkers hold against all of them.
+//!
 //! Start reading at [`World::run`], then `driver.rs` (the server around the sessions) and `checks.rs`.
 //!
 //! Checked all the time:
@@ -18,17 +22,32 @@
 //! 5. What the server writes reaches nobody before it is durable.
 //! 6. A checkpoint holds nothing that is not durable, and writing it loses nothing.
 //! 7. A failed commit acknowledges nothing and harms nothing that is stored.
+//! 8. Every durable message has its place and its content, for ever: what any device broke is set again in the commit
+//!    that took it in. Places are unique and without holes, come in the order of arrival, and follow from no clock.
+//! 9. What a device or a look shows of a message's place is durable.
+//! 10. Registers from the future and under the server's name never last; what a person set by hand is never beaten by
+//!     what was inferred.
+//! 11. The server's own table says what the documents say; the journal says which device wrote what.
 //!
 //! `tests/planted.rs` shows that each of these bites: [`Bug`] names the mutations.
 
+mod author;
+mod books;
 pub mod checks;
+mod desk;
 mod device;
 mod driver;
 mod event;
 mod faults;
 mod ids;
 mod indicator;
+mod judged;
+mod meaning;
+mod model;
 mod network;
+mod offences;
+mod page;
+mod people;
 mod plan;
 mod rng;
 mod verdict;
@@ -39,6 +58,7 @@ mod writer;
 pub use checks::{Check, Violation};
 pub use ids::Ids;
 pub use indicator::Family;
+pub use page::Page;
 pub use plan::{Bug, DevicePlan, Plan, Rates};
 pub use rng::Rng;
 pub use world::{Outcome, World};

@@ -2,7 +2,7 @@
 
 use syncline_sync::Settings;
 
-use crate::{indicator::Family, rng::Rng};
+use crate::{desk::skew, indicator::Family, page::Page, rng::Rng};
 
 /// A mutation of the simulated server around the sessions. Each must be caught by a checker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,20 @@ pub enum Bug {
     FailedLoadIsEmpty,
     /// A journal entry is lost on its way to the writer, and acknowledged.
     EntryLost,
+    /// What the judge wrote is committed after what it judged, not with it.
+    JudgedLater,
+    /// What the judge wrote is sent to every device before it is committed.
+    JudgedSentBeforeCommit,
+    /// What heals is lost on its way to the writer, and acknowledged.
+    HealLost,
+    /// Some sessions judge nothing.
+    NothingJudged,
+    /// A load leaves out what the server wrote last, so that it uses those clocks again.
+    ClocksReused,
+    /// The judge's rows are left out of the commit.
+    RowsLeftOut,
+    /// The judge's rows are committed after what they follow from.
+    RowsLater,
 }
 
 /// One device of a run.
@@ -48,6 +62,8 @@ pub struct DevicePlan {
     pub lossy_tab: bool,
     /// When it connects first.
     pub joins_ms: u64,
+    /// How far its clock is off, in milliseconds.
+    pub skew_ms: i64,
 }
 
 /// All of a run that is decided beforehand.
@@ -58,7 +74,10 @@ pub struct Plan {
     /// The planted bug, if any.
     pub bug: Option<Bug>,
     /// The documents.
-    pub documents: usize,
+    pub documents: Vec<Page>,
+    /// Decides what devices write into the heads of messages as their time, and nothing else: nothing may follow from
+    /// it.
+    pub clocks: u64,
     /// The devices.
     pub devices: Vec<DevicePlan>,
     /// Until when people edit and things break.
@@ -100,6 +119,12 @@ pub struct Rates {
     pub resync_ms: u64,
     /// A page is reloaded.
     pub reload_ms: u64,
+    /// A device goes on with an older copy of itself.
+    pub restore_ms: u64,
+    /// Somebody looks at a conversation over HTTP.
+    pub look_ms: u64,
+    /// What a device does breaks a rule of the model.
+    pub offend_permille: u64,
     /// Cold documents are folded and the journal is pruned.
     pub fold_ms: u64,
     /// A connection's reader is slow.
@@ -110,17 +135,19 @@ impl Plan {
     /// Decides a run.
     pub fn new(seed: u64) -> Self {
         let rng = &mut Rng::new(seed);
-        let documents = 1 + usize::from(rng.chance(400));
+        let count = 1 + usize::from(rng.chance(400));
+        let documents: Vec<Page> = (0..count).map(|_| Page::draw(rng)).collect();
         let mut devices: Vec<DevicePlan> = Vec::new();
         for _ in 0..rng.between(2, 5) {
             let family = draw_family(rng);
             devices.push(DevicePlan {
                 family,
-                document: rng.index(documents),
+                document: rng.index(count),
                 writes: !rng.chance(100),
                 tab: None,
                 lossy_tab: rng.chance(300),
                 joins_ms: if rng.chance(200) { rng.below(1_500) } else { rng.below(30) },
+                skew_ms: skew(rng),
             });
         }
         if rng.chance(350) {
@@ -143,12 +170,16 @@ impl Plan {
             edit_ms: often(rng, 40, 300, 500),
             resync_ms: often(rng, 50, 400, 600),
             reload_ms: often(rng, 300, 1_500, 350),
+            restore_ms: often(rng, 300, 1_500, 250),
+            look_ms: often(rng, 60, 300, 500),
+            offend_permille: if rng.chance(600) { rng.between(30, 250) } else { 0 },
             fold_ms: often(rng, 50, 400, 700),
             slow_permille: if rng.chance(400) { 400 } else { 0 },
         };
         Self {
             seed,
             bug: None,
+            clocks: seed,
             documents,
             devices,
             chaos_ms: rng.between(600, 2_200),
@@ -176,6 +207,21 @@ impl Plan {
             Bug::ResyncKeepsAcks => self.rates.resync_ms = 60,
             Bug::FailedCommitAcked => self.rates.full_ms = 300,
             Bug::FailedLoadIsEmpty => self.rates.load_permille = 500,
+            Bug::JudgedLater
+            | Bug::JudgedSentBeforeCommit
+            | Bug::NothingJudged
+            | Bug::RowsLeftOut
+            | Bug::RowsLater => {
+                self.documents[0] = Page::Conversation;
+            }
+            Bug::HealLost => {
+                self.documents[0] = Page::Conversation;
+                self.rates.offend_permille = 300;
+            }
+            Bug::ClocksReused => {
+                self.documents[0] = Page::Conversation;
+                self.rates.crash_ms = 300;
+            }
             _ => {}
         }
         self
@@ -199,6 +245,8 @@ fn settings(rng: &mut Rng) -> Settings {
         side_every_ms: 100,
         reload_after_ms: 60,
         step1_every_ms: 5,
+        // Who breaks rules here does so for as long as it likes; that it is closed is tested elsewhere.
+        heals: u32::MAX,
         busy_ms: if rng.chance(300) { rng.between(40, 120) } else { 10_000 },
         ..Settings::default()
     }

@@ -32,6 +32,7 @@ impl World {
             return Err("the writer is not done".to_owned());
         }
         self.checks.promises(&server.store);
+        self.checks.whole(&server.store);
         let mut resync = None;
         for (name, device) in self.devices.iter().enumerate() {
             let Link::Open(conn) = device.link else { return Err(format!("device {name} is offline")) };
@@ -70,7 +71,7 @@ impl World {
         let Some(server) = &self.server else { return };
         let mut rng = self.rng.fork();
         match server.store.power_cut(PowerCut::Tear, &mut |bound| rng.below(bound)) {
-            Ok(image) => self.checks.reopened(&image),
+            Ok(image) => self.checks.reopened(&image, Some(PowerCut::Tear)),
             Err(error) => self.checks.fail(Check::Store, format!("the store does not open: {error}")),
         }
     }

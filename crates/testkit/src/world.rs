@@ -7,13 +7,15 @@ use syncline_protocol::names::DocumentName;
 use syncline_store::{MemoryStore, memory::Fault};
 
 use crate::{
+    author::Author,
     checks::{Check, Checks, Violation},
-    device::{Device, Link, Made},
+    device::{Device, Link},
     driver::{Act, Later, Server, join},
     event::{Event, Kind, Queued, is_work},
     ids::Ids,
     indicator::Family,
     network::{Connection, Parcel},
+    page::Page,
     plan::Plan,
     rng::Rng,
     wire::Said,
@@ -39,6 +41,10 @@ pub struct Outcome {
     pub saved: u64,
     /// Crashes and power cuts.
     pub crashes: u64,
+    /// Contradictions that the server healed.
+    pub heals: u64,
+    /// The messages that have a place, by document, with their numbers.
+    pub order: Vec<(usize, String, u64)>,
 }
 
 /// One run.
@@ -46,6 +52,7 @@ pub struct World {
     pub(crate) plan: Plan,
     pub(crate) rng: Rng,
     pub(crate) names: Vec<DocumentName>,
+    pub(crate) pages: Vec<Page>,
     pub(crate) now_ms: u64,
     pub(crate) events: BinaryHeap<Reverse<Queued>>,
     pub(crate) order: u64,
@@ -64,6 +71,7 @@ pub struct World {
     pub(crate) edits: u64,
     pub(crate) saved: u64,
     pub(crate) crashes: u64,
+    pub(crate) heals: u64,
     pub(crate) trace: u64,
     pub(crate) log: bool,
 }
@@ -76,14 +84,15 @@ impl World {
     pub fn new(plan: Plan) -> anyhow::Result<Self> {
         let mut rng = Rng::new(plan.seed ^ 0x5151);
         let store = MemoryStore::new()?;
-        let names = (0..plan.documents)
-            .map(|document| DocumentName::parse(&format!("ada/doc{document}")))
-            .collect::<Result<Vec<_>, _>>()?;
-        let checks = Checks::new(names.clone(), &store);
+        let pages = plan.documents.clone();
+        let names = pages.iter().enumerate().map(|(number, page)| DocumentName::parse(&page.name(number)));
+        let names = names.collect::<Result<Vec<_>, _>>()?;
+        let checks = Checks::new(names.clone(), &pages, &store);
         let server = Server::start(store, names.clone(), &plan, rng.fork());
         let mut world = Self {
             rng,
             names,
+            pages,
             now_ms: 0,
             events: BinaryHeap::new(),
             order: 0,
@@ -100,6 +109,7 @@ impl World {
             edits: 0,
             saved: 0,
             crashes: 0,
+            heals: 0,
             trace: 0xcbf2_9ce4_8422_2325,
             log: std::env::var_os("SYNCLINE_LOG").is_some(),
             plan,
@@ -111,7 +121,9 @@ impl World {
     fn populate(&mut self) {
         for (name, device) in self.plan.devices.clone().into_iter().enumerate() {
             let client = self.client();
-            self.devices.push(Device::new(name, device.document, device.family, device.writes, client));
+            let author = Author::new(name, device.skew_ms, self.plan.clocks);
+            let (document, family) = (device.document, device.family);
+            self.devices.push(Device::new(name, document, family, device.writes, client, author));
             self.after(device.joins_ms, Event::Connect(name));
             let first = device.joins_ms / 2 + self.rng.below(self.plan.edit_every_ms);
             self.after(first, Event::Edit(name));
@@ -127,6 +139,8 @@ impl World {
             Kind::ServerEdit,
             Kind::Resync,
             Kind::Reload,
+            Kind::Restore,
+            Kind::Look,
             Kind::Fold,
         ] {
             self.again(kind);
@@ -171,6 +185,8 @@ impl World {
             edits: self.edits,
             saved: self.saved,
             crashes: self.crashes,
+            heals: self.heals + self.server.as_ref().map_or(0, |server| server.heals),
+            order: self.checks.order(),
         }
     }
 
@@ -195,7 +211,7 @@ impl World {
             Event::Lost(conn) => self.lost(conn),
             Event::Dropped(conn) => self.dropped(conn),
             Event::Beside { to, update } => {
-                if let Some(made) = self.devices[to].beside(&update) {
+                if let Some(made) = self.devices[to].beside(&update.0) {
                     self.made(to, made);
                 }
             }
@@ -220,39 +236,6 @@ impl World {
             }
             Event::Calm => self.become_calm(),
         }
-    }
-
-    fn person_edits(&mut self, device: usize) {
-        if self.calm {
-            return;
-        }
-        for _ in 0..if self.rng.chance(80) { 6 } else { 1 } {
-            if let Some(made) = self.devices[device].edit(&mut self.rng) {
-                self.edits += 1;
-                self.made(device, made);
-            }
-        }
-        let every = self.plan.edit_every_ms;
-        let next = self.rng.between(every / 2, every * 2);
-        self.after(next, Event::Edit(device));
-    }
-
-    fn made(&mut self, device: usize, made: Made) {
-        if let Link::Open(conn) = self.devices[device].link {
-            for frame in made.frames {
-                self.push_up(conn, frame);
-            }
-        }
-        let plan = &self.plan.devices[device];
-        if let Some(to) = plan.tab
-            && Ids::of_update(&made.update)
-                .is_ok_and(|ids| ids.missing_from(&Ids::of_doc(&self.devices[to].doc)).is_some())
-            && !(plan.lossy_tab && self.rng.chance(250))
-        {
-            let delay = self.rng.between(0, 40);
-            self.after(delay, Event::Beside { to, update: made.update });
-        }
-        self.check(device);
     }
 
     fn connect(&mut self, device: usize) {
@@ -338,12 +321,19 @@ impl World {
                         return self.checks.fail(Check::Client, format!("device {device} throws: {error}"));
                     }
                 };
-                let what = if said == Said::Awareness {
-                    "awareness".to_owned()
-                } else {
-                    format!("{device} {said:?}")
+                let what = match &said {
+                    Said::Awareness => "awareness".to_owned(),
+                    // The order of keys in JSON differs from process to process.
+                    Said::Update(update) | Said::Step2(update) => {
+                        let ids = Ids::of_update(update).map(|ids| ids.to_string()).unwrap_or_default();
+                        format!("{device} is sent {} bytes: {ids}", update.len())
+                    }
+                    said => format!("{device} {said:?}"),
                 };
                 self.note(&what);
+                if matches!(said, Said::Update(_) | Said::Step2(_)) {
+                    self.saw(device);
+                }
                 for frame in frames {
                     self.push_up(conn, frame);
                 }
@@ -355,6 +345,15 @@ impl World {
             }
             Some(Parcel::Close) => self.lost(conn),
             None => {}
+        }
+    }
+
+    /// Holds what a device shows to what is durable.
+    fn saw(&mut self, device: usize) {
+        let it = &self.devices[device];
+        let store = self.server.as_ref().map_or(self.disk.as_ref(), |server| Some(&server.store));
+        if let Some(store) = store {
+            self.checks.saw(store, it.document, &it.doc, &format!("device {device}"));
         }
     }
 
@@ -481,6 +480,8 @@ impl World {
             Kind::ServerEdit => rates.edit_ms,
             Kind::Resync => rates.resync_ms,
             Kind::Reload => rates.reload_ms,
+            Kind::Restore => rates.restore_ms,
+            Kind::Look => rates.look_ms,
             Kind::Fold => rates.fold_ms,
         };
         if mean > 0 {

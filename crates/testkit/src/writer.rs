@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use syncline_document::record::Sequence;
+use syncline_document::record::{Entry, Sequence};
 use syncline_protocol::frame::{Reply, encode};
-use syncline_store::Store;
+use syncline_store::{Row, Store};
 
 use crate::{
     checks::{Check, Checks, pending_bytes},
@@ -18,25 +18,13 @@ impl Server {
         let ahead = self.bug == Some(Bug::CheckpointAhead)
             && matches!(self.queue.front(), Some(Command::Checkpoint(..)));
         let mut later = VecDeque::new();
-        let mut batch = Vec::new();
         let mut durable: BTreeMap<usize, Sequence> = BTreeMap::new();
         if ahead && let Some(first) = self.queue.pop_front() {
             self.beside(first, now_ms, checks);
         }
-        for command in std::mem::take(&mut self.queue) {
-            match command {
-                Command::Append(document, entry) => {
-                    durable.insert(document, entry.sequence);
-                    batch.push(entry);
-                }
-                Command::Forget(document, sequence) => {
-                    durable.insert(document, sequence);
-                }
-                other => later.push_back(other),
-            }
-        }
-        if !batch.is_empty()
-            && let Err(error) = self.store.commit(&batch, &[])
+        let (batch, rows) = self.gather(&mut durable, &mut later);
+        if !(batch.is_empty() && rows.is_empty())
+            && let Err(error) = self.store.commit(&batch, &rows)
         {
             let ours = matches!(error, syncline_store::StoreError::Bug(_));
             if ours {
@@ -62,6 +50,51 @@ impl Server {
         }
         let delay = self.rng.between(0, 4);
         self.acts.push(Act::Later(delay, Later::Notify(durable.into_iter().collect())));
+    }
+
+    /// Takes from the queue what makes the next commit; what is to come after it goes into `later`.
+    fn gather(
+        &mut self,
+        durable: &mut BTreeMap<usize, Sequence>,
+        later: &mut VecDeque<Command>,
+    ) -> (Vec<Entry>, Vec<Row>) {
+        let (mut batch, mut rows) = (Vec::new(), Vec::new());
+        let mut queue = std::mem::take(&mut self.queue);
+        while let Some(command) = queue.pop_front() {
+            match command {
+                Command::Judged(document, entry, judged, row) => {
+                    durable.insert(document, entry.sequence);
+                    batch.push(entry);
+                    rows.extend(row);
+                    let Some(judged) = judged else { continue };
+                    if self.bug == Some(Bug::JudgedLater) && self.rng.chance(300) {
+                        queue.push_front(Command::Append(document, judged));
+                        self.queue = std::mem::take(&mut queue);
+                        break;
+                    }
+                    durable.insert(document, judged.sequence);
+                    batch.push(judged);
+                }
+                Command::Row(row) => {
+                    if batch.is_empty() {
+                        rows.push(row);
+                        continue;
+                    }
+                    queue.push_front(Command::Row(row));
+                    self.queue = std::mem::take(&mut queue);
+                    break;
+                }
+                Command::Append(document, entry) => {
+                    durable.insert(document, entry.sequence);
+                    batch.push(entry);
+                }
+                Command::Forget(document, sequence) => {
+                    durable.insert(document, sequence);
+                }
+                other => later.push_back(other),
+            }
+        }
+        (batch, rows)
     }
 
     /// What was queued beside entries, which are durable by now.
@@ -141,6 +174,12 @@ impl Server {
             if kept > self.settings.pending_bytes {
                 checks.fail(Check::Limit, format!("{kept} bytes are pending"));
             }
+        }
+        if self.bug == Some(Bug::ClocksReused)
+            && let Ok(Some(stored)) = &mut outcome
+            && let Some(newest) = stored.tail.iter().rposition(|entry| entry.origin.device.is_none())
+        {
+            stored.tail.remove(newest);
         }
         if self.rng.chance(self.load_fails_permille) {
             let empty = self.bug == Some(Bug::FailedLoadIsEmpty);

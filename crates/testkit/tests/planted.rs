@@ -85,3 +85,38 @@ fn a_failed_load_shown_as_an_empty_document_is_caught() {
 fn a_lost_journal_entry_is_caught() {
     caught(Bug::EntryLost, &[Check::SavedEarly, Check::Store, Check::EditEarly, Check::Checkpoint]);
 }
+
+#[test]
+fn what_the_judge_wrote_committed_later_is_caught() {
+    caught(Bug::JudgedLater, &[Check::Message, Check::Register, Check::Row]);
+}
+
+#[test]
+fn what_the_judge_wrote_sent_before_its_commit_is_caught() {
+    caught(Bug::JudgedSentBeforeCommit, &[Check::EditEarly]);
+}
+
+#[test]
+fn a_heal_that_is_lost_is_caught() {
+    caught(Bug::HealLost, &[Check::Message, Check::Register]);
+}
+
+#[test]
+fn a_session_that_judges_nothing_is_caught() {
+    caught(Bug::NothingJudged, &[Check::Message]);
+}
+
+#[test]
+fn clocks_that_are_used_again_are_caught() {
+    caught(Bug::ClocksReused, &[Check::Message, Check::Register, Check::NotQuiet, Check::EditEarly]);
+}
+
+#[test]
+fn rows_left_out_of_the_commit_are_caught() {
+    caught(Bug::RowsLeftOut, &[Check::Row]);
+}
+
+#[test]
+fn rows_committed_later_are_caught() {
+    caught(Bug::RowsLater, &[Check::Row]);
+}

@@ -1,13 +1,17 @@
-//! Judges registers: those that come from the future, and those under the server's name.
+//! Judges registers: those that come from the future, and those under the server's name. Folds what writers left behind
+//! that are gone.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::HashMap};
 
 use super::{Bench, Rule};
 use crate::{
-    hlc::Clock,
+    hlc::{Clock, Hlc},
     ids::Writer,
-    register::{Entry, Ranking, split},
+    register::{Entry, Ranking, fold, read, split},
 };
+
+/// A writer whose newest register in a document is older than this is gone: milliseconds.
+const GONE_MS: u64 = 90 * 24 * 60 * 60 * 1_000;
 
 /// Judges the registers that clients changed in these root maps.
 pub(super) fn judge(
@@ -57,4 +61,26 @@ fn overrule(
     let key = format!("{field}@{}", offered.writer);
     bench.heal(Rule::Future, format!("{root}/{key}"), None);
     bench.pen.remove(root, &key);
+}
+
+/// Folds the registers of writers that are gone into the server's, with their original times: a document must not grow with
+/// every session that ever was. Who comes back after all writes on under the old name.
+pub(super) fn sweep(bench: &mut Bench<'_, '_, '_>, roots: &[(&'static str, Ranking)], now_ms: u64) {
+    let mut newest: HashMap<Writer, Hlc> = HashMap::new();
+    for (root, ranking) in roots {
+        for field in read(bench.pen.txn(), root, *ranking).values() {
+            for entry in field.entries() {
+                let seen = newest.entry(entry.writer.clone()).or_insert(entry.hlc);
+                *seen = (*seen).max(entry.hlc);
+            }
+        }
+    }
+    let since = Hlc::at(now_ms.saturating_sub(GONE_MS));
+    newest.retain(|writer, seen| !writer.is_server() && *seen < since);
+    if newest.is_empty() {
+        return;
+    }
+    for (root, ranking) in roots {
+        fold(bench.pen, root, *ranking, &Writer::server(), &|writer: &Writer| newest.contains_key(writer));
+    }
 }
