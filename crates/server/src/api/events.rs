@@ -173,7 +173,7 @@ impl Stream {
                 let _ = self.give.try_send(format!("event: end\ndata: {data}\n\n").into());
             }
             End::Failed(error) => {
-                tracing::error!(event = "event_stream_failed", user = &*self.home.user, %error)
+                tracing::error!(event = "event_stream_failed", user = &*self.home.user, %error);
             }
         }
         metrics.event_stream_closed();
