@@ -4,7 +4,7 @@
 //! - [`client`] is a WebSocket that speaks the plain or the Hocuspocus dialect, frame by frame.
 //! - [`device`] is a document with a client: it edits, syncs and knows what is saved.
 //! - [`witness`] is a device of any of the three families that keeps books of every ack.
-//! - [`rest`] asks the HTTP API; [`story`] reads all that a user has there.
+//! - [`rest`] asks the HTTP API; [`story`] reads all that a user has there; [`stream`] listens to events.
 //! - [`limited`] starts servers with limits of a test's own.
 //!
 //! `tests/` has one file per behaviour. Nothing here sleeps: whatever is waited for has a deadline that only a
@@ -17,6 +17,7 @@ pub mod limited;
 pub mod rest;
 pub mod server;
 pub mod story;
+pub mod stream;
 pub mod witness;
 
 use std::time::Duration;
@@ -24,6 +25,7 @@ use std::time::Duration;
 pub use client::{Client, Event};
 pub use device::Device;
 pub use server::{Server, binary, command, http, run, token};
+pub use stream::Stream;
 pub use witness::Witness;
 
 /// What is waited for takes milliseconds; a machine under load may take longer, a failure takes this long.

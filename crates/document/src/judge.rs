@@ -7,6 +7,7 @@
 //! The session calls [`Ledger::judge`] after every update it applied and every edit of its own, and commits what comes
 //! out together with that: so what is stored is always healed, and a ledger can be made from it.
 
+mod changed;
 mod conversation;
 mod devices;
 mod erased;
@@ -19,6 +20,7 @@ use serde::Serialize;
 use serde_json::Value;
 use yrs::{Any, Transact as _};
 
+pub use self::changed::Changed;
 use self::messages::Messages;
 use crate::{
     Broken, Pen, Replica,
@@ -66,6 +68,10 @@ pub struct Judgement {
     pub erased: Vec<String>,
     /// Somebody brought back something of what was erased. It was healed, and what was judged is not to be kept.
     pub revived: bool,
+    /// What changed, by its meaning: the first of it.
+    pub changed: Vec<Changed>,
+    /// How much more changed: whoever listens has to read all of it again.
+    pub more_changed: usize,
 }
 
 /// How a device stands.
@@ -149,6 +155,7 @@ impl Judgement {
             && self.drafts.is_empty()
             && self.erased.is_empty()
             && !self.revived
+            && self.changed.is_empty()
     }
 }
 
@@ -201,12 +208,14 @@ impl Ledger {
                 Kind::Profile => devices::judge(&mut bench, &mut self.revoked),
                 _ => {}
             }
-            // Last: what was removed above is not folded into what stays.
+            changed::note(&mut bench, &self.kind, &self.messages);
+            bench.list_drafts();
+            // Last: it moves values to other keys, and changes nothing that holds. What was removed above is not folded
+            // into what stays.
             if now_ms >= self.sweep_at_ms {
                 self.sweep_at_ms = now_ms + SWEEP_EVERY_MS;
                 registers::sweep(&mut bench, self.kind.registers(), now_ms);
             }
-            bench.list_drafts();
             bench.judgement
         })?;
         // What was just written needs no judgement.

@@ -43,6 +43,6 @@ mod tree;
 mod watch;
 mod winners;
 
-pub use judge::{Accepted, DeviceStanding, Heal, Judgement, Ledger, Malformed, Rule};
+pub use judge::{Accepted, Changed, DeviceStanding, Heal, Judgement, Ledger, Malformed, Rule};
 pub use pen::Pen;
 pub use replica::{Absorbed, Applied, Broken, Edited, LoadError, Replica, is_empty_update, merge};

@@ -143,6 +143,12 @@ pub(crate) fn split(key: &str) -> Option<(&str, Writer)> {
 pub(crate) struct Field(Vec<Entry>);
 
 impl Field {
+    /// Sorts the values of one field.
+    pub(crate) fn of(mut entries: Vec<Entry>, ranking: Ranking) -> Self {
+        entries.sort_by(|a, b| b.cmp(a, ranking));
+        Self(entries)
+    }
+
     pub(crate) fn winner(&self) -> Option<&Entry> {
         self.0.first()
     }
@@ -189,10 +195,11 @@ pub(crate) fn read_where<T: ReadTxn>(
     let mut fields: BTreeMap<String, Field> = BTreeMap::new();
     let Some(map) = txn.get_map(root) else { return fields };
     for (key, out) in map.iter(txn) {
-        let Some((field, writer)) = split(key) else { continue };
-        if !wanted(field) {
+        // Asked first: to read a writer costs more.
+        if !key.rsplit_once('@').is_some_and(|(field, _)| wanted(field)) {
             continue;
         }
+        let Some((field, writer)) = split(key) else { continue };
         let Out::Any(stored) = out else { continue };
         let Some(entry) = Entry::parse(writer, &stored) else { continue };
         match fields.get_mut(field) {

@@ -2,7 +2,7 @@
 //! accepted yet at the end.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -10,11 +10,11 @@ use yrs::{Any, Map as _, MapRef, Out, ReadTxn};
 
 use crate::{
     json,
-    order::{Choices, Order},
+    order::{Choices, Node, Order},
     pen::plain,
     register::{self, Field, Ranking},
     schema::{
-        conversation::Branch,
+        conversation::{Branch, Text},
         message::{Alternatives, Head, Message, State},
         parts::{self, Parts},
     },
@@ -63,6 +63,26 @@ pub(crate) fn one<T: ReadTxn>(txn: &T, id: &str) -> Option<Message> {
         Some(at) => view.placed(at),
         None => view.pending_one(id),
     }
+}
+
+/// Returns the texts of messages with a place.
+pub(crate) fn texts<T: ReadTxn>(txn: &T, wanted: Option<&BTreeSet<String>>, most: usize) -> Vec<Text> {
+    let order = Order::read(txn);
+    let text_of = |(at, node): (usize, &Node)| {
+        let container = container(txn, &node.id)?;
+        let head = Head::parse(&head_in(txn, &container)?).ok()?;
+        let frozen = Parts::of(txn, &container)?.freeze(txn);
+        Some(Text {
+            message: node.id.to_string(),
+            role: head.role,
+            at_ms: head.at.ms(),
+            alternative: order.children(node.after).first() != Some(&at),
+            text: parts::text(&frozen, most),
+        })
+    };
+    let nodes = order.nodes().iter().enumerate();
+    let chosen = nodes.filter(|(_, node)| wanted.is_none_or(|wanted| wanted.contains(&*node.id)));
+    chosen.filter_map(text_of).collect()
 }
 
 /// Alternatives of a message that are named: those around it. Naming all of them to each would be quadratic.

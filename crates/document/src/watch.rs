@@ -36,6 +36,8 @@ pub(crate) struct Changes {
 pub(crate) struct Change {
     /// The plain value that was committed before any of it, or that the server itself set since.
     pub(crate) committed: Option<Any>,
+    /// The plain value that stood there before any of it, whoever wrote.
+    pub(crate) before: Option<Any>,
     /// Who wrote last.
     pub(crate) author: Author,
 }
@@ -76,7 +78,8 @@ impl Changes {
             Author::Client => plain(before.cloned()),
         };
         let slot = self.keys.entry((root, key.clone()));
-        let entry = slot.or_insert_with(|| Change { committed: committed.clone(), author });
+        let first = || Change { committed: committed.clone(), before: plain(before.cloned()), author };
+        let entry = slot.or_insert_with(first);
         if author == Author::Own {
             entry.committed = committed;
         }
@@ -151,9 +154,15 @@ mod tests {
         map.insert(&mut doc.transact_mut(), "b", 5);
         map.insert(&mut doc.transact_mut_with(OWN), "c", 7);
         let changes = watch.take();
-        assert_eq!(changes.keys[&key("a")], Change { committed: Some(Any::from(1)), author: Author::Client });
-        assert_eq!(changes.keys[&key("b")], Change { committed: None, author: Author::Client });
-        assert_eq!(changes.keys[&key("c")], Change { committed: Some(Any::from(7)), author: Author::Own });
+        assert_eq!(
+            changes.keys[&key("a")],
+            Change { committed: Some(Any::from(1)), before: Some(Any::from(1)), author: Author::Client }
+        );
+        assert_eq!(changes.keys[&key("b")], Change { committed: None, before: None, author: Author::Client });
+        assert_eq!(
+            changes.keys[&key("c")],
+            Change { committed: Some(Any::from(7)), before: None, author: Author::Own }
+        );
         assert!(watch.take().is_empty());
     }
 

@@ -13,6 +13,8 @@ pub struct Item {
     pub role: String,
     /// When it was written, in milliseconds since 1970.
     pub at_ms: i64,
+    /// It stands beside another message: an edited question, a new answer.
+    pub alternative: bool,
     /// What is found.
     pub text: String,
 }

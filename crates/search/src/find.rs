@@ -48,6 +48,8 @@ pub struct Filter {
     pub role: Option<String>,
     /// Not older than this, in milliseconds since 1970.
     pub since_ms: Option<i64>,
+    /// Older than this, in milliseconds since 1970.
+    pub until_ms: Option<i64>,
 }
 
 /// The place of a hit in the order of all. As text it is opaque to clients.
@@ -80,6 +82,8 @@ pub struct Hit {
     pub role: String,
     /// When, in milliseconds since 1970.
     pub at_ms: i64,
+    /// It stands beside another message.
+    pub alternative: bool,
     /// How well it fits: comparable within one query.
     pub score: f32,
     /// The place that was found.
@@ -226,7 +230,9 @@ impl<'a> Search<'a> {
             }
             progress.looked_at += 1;
             let at_ms = times.first(text).unwrap_or(0);
-            let fits = self.filter.since_ms.is_none_or(|since| at_ms >= since) && !segment.is_deleted(text);
+            let fits = self.filter.since_ms.is_none_or(|since| at_ms >= since)
+                && self.filter.until_ms.is_none_or(|until| at_ms < until)
+                && !segment.is_deleted(text);
             if fits && !unwanted.iter_mut().any(|each| holds(each.as_mut(), text)) {
                 let rank = (texts.score() * RANKS).round() as u32;
                 let place = Cursor { rank, at_ms, tie: ties.first(text).unwrap_or(0) };
@@ -256,6 +262,7 @@ impl<'a> Search<'a> {
                 message: shown.message,
                 role: shown.role,
                 at_ms: place.at_ms,
+                alternative: shown.alternative,
                 score: place.rank as f32 / RANKS,
                 snippet: Snippet::new(&shown.text, &self.parsed.wanted),
             });

@@ -44,6 +44,7 @@ pub struct Lag {
 ///     message: None,
 ///     role: String::new(),
 ///     at_ms: 0,
+///     alternative: false,
 ///     text: "Crème brûlée for six".into(),
 /// };
 /// index.apply(Batch::new("ada").put(title).seen("index/2026-q4", 17))?;

@@ -15,7 +15,7 @@ use crate::{batch::Item, key, limits::TEXT_BYTES};
 
 /// The layout of the index and the way words are made. Another number is another folder: a change of either raises
 /// it, and the index is built again.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// The name under which the library knows [`crate::tokens::UserWords`].
 pub(crate) const TOKENIZER: &str = "user-words";
@@ -36,6 +36,7 @@ pub(crate) struct Schema {
     role_name: Field,
     at: Field,
     tie: Field,
+    alternative: Field,
     sequence: Field,
 }
 
@@ -49,6 +50,7 @@ pub(crate) struct Shown {
     pub(crate) conversation: String,
     pub(crate) message: Option<String>,
     pub(crate) role: String,
+    pub(crate) alternative: bool,
     pub(crate) text: String,
 }
 
@@ -71,6 +73,7 @@ impl Schema {
             role_name: fields.add_text_field("role_name", STORED),
             at: fields.add_i64_field(AT, FAST),
             tie: fields.add_u64_field(TIE, FAST),
+            alternative: fields.add_bool_field("alternative", STORED),
             sequence: fields.add_u64_field(SEQUENCE, FAST),
         };
         (schema, fields.build())
@@ -92,6 +95,7 @@ impl Schema {
         }
         entry.add_text(self.role_name, &item.role);
         entry.add_i64(self.at, item.at_ms);
+        entry.add_bool(self.alternative, item.alternative);
         entry.add_u64(self.tie, key::number(&message));
         entry.add_text(self.message, message);
         entry
@@ -111,6 +115,10 @@ impl Schema {
             conversation: name(self.conversation_name).unwrap_or_default(),
             message: name(self.message_name),
             role: name(self.role_name).unwrap_or_default(),
+            alternative: entry
+                .get_first(self.alternative)
+                .and_then(|value| value.as_bool())
+                .unwrap_or_default(),
             text: name(self.text).unwrap_or_default(),
         }
     }

@@ -9,6 +9,7 @@ pub(crate) mod blobs;
 mod conversations;
 mod drafts;
 mod erasures;
+mod events;
 mod home;
 pub(crate) mod idempotency;
 mod kept;
@@ -18,6 +19,7 @@ mod paging;
 mod preferences;
 mod problem;
 mod profile;
+mod search;
 pub(crate) mod transfer;
 
 use std::sync::Arc;
@@ -45,6 +47,8 @@ use crate::app::App;
         (name = "folders", description = "Folders of conversations"),
         (name = "drafts", description = "What stands in the composers"),
         (name = "blobs", description = "Files that messages refer to: resumable uploads, ranges"),
+        (name = "events", description = "What changes, as it happens"),
+        (name = "search", description = "Words in titles and turns"),
         (name = "transfer", description = "Import and export"),
         (name = "erasures", description = "Erasing for good, with receipts"),
     )
@@ -80,6 +84,8 @@ pub(crate) fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(erasures::conversation))
         .routes(routes!(erasures::user))
         .routes(routes!(erasures::list))
+        .routes(routes!(events::events))
+        .routes(routes!(search::search))
         .routes(routes!(transfer::import))
         .routes(routes!(transfer::export))
         .routes(routes!(transfer::chat))

@@ -39,7 +39,12 @@ use syncline_store::{Row, Store, StoreError};
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::Limits, metrics::Metrics, registry::Engine};
+use crate::{
+    config::Limits,
+    erasure::{Forgets, Target},
+    metrics::Metrics,
+    registry::Engine,
+};
 
 /// The folder of all blobs in the data folder.
 pub(crate) const FOLDER: &str = "blobs";
@@ -262,6 +267,22 @@ impl Blobs {
     }
 }
 
+impl Forgets for Blobs {
+    /// Removes all files of an erased user; their rows go with all others of the user. What an erased message or
+    /// conversation referred to is collected once nothing else does.
+    fn forget(&self, target: &Target) -> Result<(), String> {
+        if target.conversation.is_some() {
+            return Ok(());
+        }
+        match std::fs::remove_dir_all(user_folder(&self.folder, &target.user)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(format!("the user's blobs cannot be removed: {error}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The right to work on a file; given back when dropped.
 pub(crate) struct Place {
     blobs: Arc<Blobs>,
@@ -301,11 +322,16 @@ fn parse_key(table: &str, key: &[u8]) -> Option<Key> {
     Some((user.into(), Name::parse(name)?))
 }
 
-/// Returns where the file of a blob is. Users' names are hashed: what they may hold, a file system may not.
-fn path(folder: &Path, user: &str, name: Name) -> PathBuf {
+/// Returns where the files of a user are. Users' names are hashed: what they may hold, a file system may not.
+fn user_folder(folder: &Path, user: &str) -> PathBuf {
     let user = Name::of(Sha256::new_with_prefix(user)).to_string();
+    folder.join(&user[..32])
+}
+
+/// Returns where the file of a blob is.
+fn path(folder: &Path, user: &str, name: Name) -> PathBuf {
     let name = name.to_string();
-    folder.join(&user[..32]).join(&name[..2]).join(name)
+    user_folder(folder, user).join(&name[..2]).join(name)
 }
 
 /// Makes the folders a file lies in, so that they are there after a power loss.

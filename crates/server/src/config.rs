@@ -9,6 +9,7 @@ mod limits;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,8 @@ use syncline_store::{
     StoreError, WriterOptions,
     sled_store::{Expect, SledStore},
 };
+
+use crate::finder::Place;
 
 pub use layers::{Loaded, load};
 pub use limits::Limits;
@@ -153,6 +156,15 @@ impl Config {
     /// As [`SledStore::open_folder`].
     pub fn open_store(&self) -> Result<SledStore, StoreError> {
         SledStore::open_folder(&self.data, &self.limits.store_options(), Expect::Any)
+    }
+
+    /// Returns where the search index is, and how it works.
+    pub fn search_place(&self) -> Place {
+        Place {
+            folder: self.data.join("search"),
+            options: self.limits.search_options(),
+            reopen: Duration::from_millis(self.limits.search_reopen_ms),
+        }
     }
 
     /// Says whether the server speaks TLS.

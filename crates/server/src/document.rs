@@ -6,7 +6,7 @@
 
 use std::{
     cell::Cell,
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Weak,
@@ -28,6 +28,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::{
     clock::now_ms,
     edits::{Edits, SubmitError, Told},
+    events::{Batch, Feed},
+    finder::Noted,
     outbound::{Closing, Outbound},
     registry::Engine,
     tables::{self, Last},
@@ -80,6 +82,8 @@ struct Inner {
     erased: Option<&'static str>,
     /// The last turn of a conversation, once it was needed.
     last: Option<Last>,
+    /// What is told of edits once they are durable, by sequence.
+    untold: VecDeque<Untold>,
     /// Counts the sessions that a panic ended here: answers meant for an earlier one are dropped.
     epoch: u64,
 }
@@ -100,6 +104,7 @@ impl Document {
                 retired: false,
                 erased,
                 last: None,
+                untold: VecDeque::new(),
                 epoch: 0,
             }),
             next_tick_ms: AtomicU64::new(NEVER),
@@ -330,22 +335,7 @@ impl Document {
                 }
             }
             Effect::AppendJudged { entry, judged, verdict } => {
-                let Some(me) = self.me.upgrade() else { return };
-                if !verdict.judgement.devices.is_empty() {
-                    let standings = verdict.judgement.devices.clone();
-                    self.standings.lock().push((entry.sequence, standings));
-                }
-                let mut rows = self.rows(inner, entry.sequence, &verdict);
-                let updates =
-                    [Some(&entry), judged.as_ref()].into_iter().flatten().map(|entry| &*entry.bytes);
-                rows.extend(self.engine.mentions.rows(&self.name, updates));
-                let entries = [Some(entry), judged].into_iter().flatten().map(|entry| (entry, me.clone()));
-                self.append_together(entries, rows);
-                self.engine.metrics.judged(&verdict.judgement);
-                self.engine.sent.judged(&self.name, &verdict.judgement);
-                if verdict.judgement.revived {
-                    self.engine.revived.notify_one();
-                }
+                self.append_judged(inner, entry, judged, &verdict);
             }
             Effect::Checkpoint(checkpoint) => {
                 let name = self.name.clone();
@@ -381,6 +371,47 @@ impl Document {
         if let Err(error) = self.engine.journal.append_together(entries, rows) {
             // The journal is closed: nothing is acked any more, and the devices keep what they wrote.
             tracing::error!(document = %self.name, %error, "an edit came too late");
+        }
+    }
+
+    /// Queues what was judged with all that follows from it, and notes what is to be told once that is durable.
+    fn append_judged(&self, inner: &mut Inner, entry: Entry, judged: Option<Entry>, verdict: &Verdict) {
+        let Some(me) = self.me.upgrade() else { return };
+        if !verdict.judgement.devices.is_empty() {
+            let standings = verdict.judgement.devices.clone();
+            self.standings.lock().push((entry.sequence, standings));
+        }
+        let mut rows = self.rows(inner, entry.sequence, verdict);
+        let updates = [Some(&entry), judged.as_ref()].into_iter().flatten().map(|entry| &*entry.bytes);
+        rows.extend(self.engine.mentions.rows(&self.name, updates));
+        let sequence = judged.as_ref().map_or(entry.sequence, |judged| judged.sequence);
+        let entries = [Some(entry), judged].into_iter().flatten().map(|entry| (entry, me.clone()));
+        let journal = &self.engine.journal;
+        let appended = match Batch::of(&self.name, verdict) {
+            None => journal.append_together(entries, rows).map(|()| None),
+            Some((user, batch)) => {
+                let feed = self.engine.feeds.of(&user);
+                let number = feed.append(&**journal.store(), batch, |more| {
+                    rows.extend(more);
+                    journal.append_together(entries, rows)
+                });
+                number.map(|number| number.map(|number| (feed, number)))
+            }
+        };
+        match appended {
+            Ok(event) => {
+                let texts = Noted::of(&self.name, sequence, &verdict.judgement);
+                if event.is_some() || texts.is_some() {
+                    inner.untold.push_back(Untold { sequence, event, texts });
+                }
+            }
+            // The journal is closed: nothing is acked any more, and the devices keep what they wrote.
+            Err(error) => tracing::error!(document = %self.name, %error, "an edit came too late"),
+        }
+        self.engine.metrics.judged(&verdict.judgement);
+        self.engine.sent.judged(&self.name, &verdict.judgement);
+        if verdict.judgement.revived {
+            self.engine.revived.notify_one();
         }
     }
 
@@ -455,6 +486,15 @@ impl Document {
             self.engine.revoked.changed(user, &standings);
         }
         self.carry_out(&mut inner, |session, now, fx| session.durable(sequence, now, fx));
+        while inner.untold.front().is_some_and(|untold| untold.sequence <= sequence) {
+            let Some(untold) = inner.untold.pop_front() else { break };
+            if let Some((feed, number)) = untold.event {
+                feed.tell(number);
+            }
+            if let Some(texts) = untold.texts {
+                self.engine.finder.note(&self.name, texts);
+            }
+        }
         drop(inner);
         // After the acks: a device that signs itself out hears that this is saved.
         self.engine.revoked.close(user, &newest(standings));
@@ -495,6 +535,14 @@ fn newest(standings: Vec<DeviceStanding>) -> Vec<DeviceStanding> {
     let by_device: HashMap<String, bool> =
         standings.into_iter().map(|standing| (standing.device, standing.is_revoked)).collect();
     by_device.into_iter().map(|(device, is_revoked)| DeviceStanding { device, is_revoked }).collect()
+}
+
+/// What is told of an edit once it is durable: to those who listen for events, and to the search index.
+#[derive(Debug)]
+struct Untold {
+    sequence: Sequence,
+    event: Option<(Arc<Feed>, u64)>,
+    texts: Option<Noted>,
 }
 
 /// What can be said of a document at a glance.

@@ -107,6 +107,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
         if let Some(engine) = app.engine() {
             sample.waiting_pool_bytes = engine.registry.engine().settings.waiting_pool.held() as u64;
             let journal = &engine.registry.engine().journal;
+            sample.search = engine.registry.engine().finder.standing();
             sample.queue = journal.queued();
             sample.oldest_unacked_ms = journal.oldest_queued_ms();
             sample.writer = Some(&**journal.stats());

@@ -28,6 +28,8 @@ pub mod document;
 pub mod edits;
 mod egress;
 pub mod erasure;
+pub mod events;
+pub mod finder;
 mod gate;
 mod handshake;
 pub mod http;

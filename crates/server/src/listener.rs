@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_tungstenite::{WebSocketStream, tungstenite::protocol::Role};
-use tokio_util::either::Either;
+use tokio_util::{either::Either, sync::CancellationToken};
 use tower::ServiceExt;
 
 use crate::{
@@ -92,6 +92,16 @@ async fn serve_stream(
     serve_http(app, socket, address, router, Arc::new(place)).await;
 }
 
+/// Ends the connection that a request came on, whatever is still to be written: for clients that do not read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Hangup(CancellationToken);
+
+impl Hangup {
+    pub(crate) fn hang_up(&self) {
+        self.0.cancel();
+    }
+}
+
 async fn serve_http(
     app: Arc<App>,
     socket: Socket,
@@ -100,9 +110,12 @@ async fn serve_http(
     place: Arc<OwnedSemaphorePermit>,
 ) {
     let draining = app.draining.clone();
+    let hangup = Hangup::default();
+    let hung_up = hangup.0.clone();
     let header_read = Duration::from_millis(app.config.limits.header_read_ms);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let (app, router, place) = (app.clone(), router.clone(), place.clone());
+        request.extensions_mut().insert(hangup.clone());
         async move { Ok::<_, Infallible>(answer(app, request, address, router, place).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -116,8 +129,12 @@ async fn serve_http(
         outcome = connection.as_mut() => outcome,
         () = draining.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                outcome = connection.as_mut() => outcome,
+                () = hung_up.cancelled() => return,
+            }
         }
+        () = hung_up.cancelled() => return,
     };
     if let Err(error) = outcome {
         tracing::debug!(%error, "HTTP connection ended");

@@ -4,8 +4,8 @@ use std::{borrow::Cow, io::IsTerminal};
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// Query parameters whose values are secrets.
-const SECRET_PARAMETERS: [&str; 2] = ["token", "access_token"];
+/// Query parameters whose values are secrets, or words of a person.
+const SECRET_PARAMETERS: [&str; 3] = ["token", "access_token", "q"];
 
 /// Starts logging for the process.
 ///

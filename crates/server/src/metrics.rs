@@ -21,7 +21,7 @@ use syncline_store::{
     writer::QueueDepth,
 };
 
-use crate::registry::Census;
+use crate::{finder::Standing, registry::Census};
 
 use blobs::BlobCounts;
 use counter::Sharded;
@@ -77,6 +77,8 @@ pub struct Sample<'a> {
     pub poisoned: bool,
     /// The server is ready.
     pub ready: bool,
+    /// How the search index stands.
+    pub search: Standing,
 }
 
 /// The counters. One for the process, shared.
@@ -97,6 +99,12 @@ pub struct Metrics {
     evictions: AtomicU64,
     messages_accepted: AtomicU64,
     heals: AtomicU64,
+    event_streams: AtomicI64,
+    events: AtomicU64,
+    event_resets: AtomicU64,
+    event_slow: AtomicU64,
+    searches: AtomicU64,
+    search_failures: AtomicU64,
     commit_failures: AtomicU64,
     folds: AtomicU64,
     panics: AtomicU64,
@@ -228,6 +236,37 @@ impl Metrics {
         self.commit_failures.fetch_add(1, Relaxed);
     }
 
+    /// Counts an event stream in.
+    pub fn event_stream_opened(&self) {
+        self.event_streams.fetch_add(1, Relaxed);
+    }
+
+    /// Counts an event stream out.
+    pub fn event_stream_closed(&self) {
+        self.event_streams.fetch_sub(1, Relaxed);
+    }
+
+    /// Counts an event stream that is closed because its client does not read.
+    pub fn event_stream_slow(&self) {
+        self.event_slow.fetch_add(1, Relaxed);
+    }
+
+    /// Counts events that were told.
+    pub fn events_sent(&self, events: usize) {
+        self.events.fetch_add(events as u64, Relaxed);
+    }
+
+    /// Counts a stream that could not go on where it was.
+    pub fn events_reset(&self) {
+        self.event_resets.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a search, and whether it was answered.
+    pub fn searched(&self, answered: bool) {
+        self.searches.fetch_add(1, Relaxed);
+        self.search_failures.fetch_add(u64::from(!answered), Relaxed);
+    }
+
     /// Takes in what a look at all documents found.
     pub fn census(&self, census: &Census) {
         self.documents_open.store(census.open as u64, Relaxed);
@@ -250,6 +289,7 @@ impl Metrics {
         }
         render_store(&mut text, sample);
         self.blobs.render(&mut text);
+        self.render_derived(&mut text, sample);
         self.render_trouble(&mut text);
         render_process(&mut text, sample);
         text.finish()
@@ -334,6 +374,32 @@ impl Metrics {
             "age of the oldest update not on disk yet",
             age,
         );
+    }
+
+    fn render_derived(&self, text: &mut Text, sample: &Sample<'_>) {
+        let streams = u64::try_from(self.event_streams.load(Relaxed)).unwrap_or_default();
+        let search = &sample.search;
+        let gauges = [
+            ("event_streams", "event streams that are open", streams),
+            ("search_up", "1 while the search index is open", u64::from(search.open)),
+            ("search_indexing", "1 while the search index is behind", u64::from(search.indexing)),
+            ("search_lag_documents", "changed documents that wait to be indexed", search.documents as u64),
+            ("search_lag_batches", "batches that wait for the search index", search.batches as u64),
+            ("search_lag_bytes", "bytes that wait for the search index", search.bytes as u64),
+        ];
+        for (name, help, value) in gauges {
+            text.single(name, Kind::Gauge, help, value);
+        }
+        let counters = [
+            ("events_total", "events that were told", &self.events),
+            ("event_resets_total", "streams that could not go on where they were", &self.event_resets),
+            ("event_streams_slow_total", "streams that were closed as too slow", &self.event_slow),
+            ("searches_total", "searches", &self.searches),
+            ("search_failures_total", "searches that could not be answered", &self.search_failures),
+        ];
+        for (name, help, value) in counters {
+            text.single(name, Kind::Counter, help, value.load(Relaxed));
+        }
     }
 
     fn render_trouble(&self, text: &mut Text) {

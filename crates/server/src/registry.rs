@@ -20,7 +20,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     blobs::mentions::Mentions, config::Limits, document::Document, edits::SubmitError, erasure::ledger,
-    metrics::Metrics, outbound::Outbound, pool::Pool, revoked::Revoked, sent::Sent,
+    events::Feeds, finder::Finder, metrics::Metrics, outbound::Outbound, pool::Pool, revoked::Revoked,
+    sent::Sent,
 };
 
 /// The journal that tags its entries with the document they belong to.
@@ -41,6 +42,10 @@ pub struct Engine {
     pub runtime: tokio::runtime::Handle,
     /// Where jobs run.
     pub pool: Pool,
+    /// What changed, for those who listen.
+    pub feeds: Feeds,
+    /// Finds words.
+    pub finder: Arc<Finder>,
     /// Server edits that may wait for one document.
     pub edits_per_document: usize,
     /// Reads that may wait for one document.
@@ -72,8 +77,11 @@ impl Engine {
         metrics: Arc<Metrics>,
         limits: &Limits,
         runtime: tokio::runtime::Handle,
+        finder: Arc<Finder>,
     ) -> Arc<Self> {
         Arc::new(Self {
+            feeds: Feeds::new(&**journal.store(), limits.event_batches),
+            finder,
             journal,
             metrics,
             settings: Arc::new(limits.sync_settings()),

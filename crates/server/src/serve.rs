@@ -21,6 +21,7 @@ use crate::{
     config::Config,
     document::Document,
     erasure::{self, Erasures, Seal},
+    finder::{self, Finder},
     http, listener,
     metrics::Metrics,
     registry::Engine,
@@ -121,14 +122,19 @@ pub(crate) async fn open_store(app: &Arc<App>) -> Result<tokio::task::JoinHandle
             .is_some_and(|app| app.engine().is_some_and(|engine| engine.registry.fold_if_open(name)))
     });
     let runtime = tokio::runtime::Handle::current();
-    let engine = Engine::new(journal, app.metrics.clone(), &app.config.limits, runtime);
+    let (finder, searching) = Finder::new(&app.config.limits);
+    let engine = Engine::new(journal, app.metrics.clone(), &app.config.limits, runtime, finder.clone());
     let secret = Secret::read_or_create(&app.config.data)
         .map_err(|error| StoreError::Io(format!("receipts of erasures cannot be sealed: {error}")))?;
     let open = Open::new(&app.config, engine, Erasures::new(Seal::new(&secret)));
+    open.erasures.follow(finder);
+    open.erasures.follow(open.blobs.clone());
     *open.folding.lock() = Some(Folding::start(folder)?);
     app.open(open);
     if let Some(open) = app.engine() {
         app.tasks.spawn(collect::run(open.clone(), app.draining.clone()));
+        let place = app.config.search_place();
+        app.tasks.spawn(finder::run(open.clone(), place, searching, app.stopping.clone()));
     }
     app.tasks.spawn(sent::clear_up(app.clone()));
     app.tasks.spawn(erasure::run(app.clone()));

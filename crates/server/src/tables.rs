@@ -9,6 +9,7 @@
 //! | `revoked/{user}/{device}` | the device is signed out for good (`revoked.rs`): no row, and it is not |
 //! | `etag/{user}/{tag}` | preferences as a caller saw them, for 30 days (`api/merge.rs`) |
 //! | `blob/...`, `upload/...`, `mention/...` | files that messages refer to (`blobs.rs`) |
+//! | `event/{user}/{16 hex digits}` | what an edit changed (`events.rs`) |
 //! | `idem/{user}/{hash of a key}` | what a write over HTTP answered, for a day (`api/idempotency.rs`) |
 //! | `erased/{user}[/c/{conversation}[/{message}]]` | the id of the erasure: what has such a row was erased for good (`erasure/ledger.rs`) |
 //! | `erasure/{user}/{id}` | the erasure itself: its receipt, once it is done |

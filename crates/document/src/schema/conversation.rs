@@ -1,5 +1,7 @@
 //! One conversation: what it is, its messages, and what people and the server say of them.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use yrs::{Any, Map as _, ReadTxn, Transact as _};
@@ -204,6 +206,33 @@ pub fn message_exists(replica: &mut Replica, id: &str) -> Result<bool, Broken> {
         let txn = doc.transact();
         txn.get_map(MESSAGES).is_some_and(|map| map.contains_key(&txn, id))
     })
+}
+
+/// What can be searched in a message with a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// The message.
+    pub message: String,
+    /// Who speaks.
+    pub role: String,
+    /// When it was written, by the writer's clock: unix milliseconds.
+    pub at_ms: u64,
+    /// It stands beside a message that was there before it.
+    pub alternative: bool,
+    /// Its text parts; empty where it has none, or none any more.
+    pub text: String,
+}
+
+/// Reads the texts of messages with a place, at most so many bytes of each: of those that are named, or of all.
+///
+/// # Errors
+/// [`Broken`] where yrs fails; the replica must then be dropped.
+pub fn texts(
+    replica: &mut Replica,
+    wanted: Option<&BTreeSet<String>>,
+    most: usize,
+) -> Result<Vec<Text>, Broken> {
+    replica.read(|doc| tree::texts(&doc.transact(), wanted, most))
 }
 
 /// Appends a message with its content whole. It has no place until the judge judges the document.

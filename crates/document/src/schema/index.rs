@@ -1,6 +1,6 @@
 //! What people set on conversations: title, pinned, archived, folder, tags, deleted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use yrs::{Any, ReadTxn, Transact as _};
@@ -111,6 +111,18 @@ pub enum Setting {
 pub fn read(replica: &mut Replica) -> Result<Vec<Conversation>, Broken> {
     replica.read(|doc| {
         let groups = grouped(register::read(&doc.transact(), ROOT, Ranking::Time));
+        groups.into_iter().filter_map(|(id, fields)| view(&id, &fields)).collect()
+    })
+}
+
+/// Reads some conversations of an index, by id.
+///
+/// # Errors
+/// [`Broken`] where yrs fails; the replica must then be dropped.
+pub fn read_some(replica: &mut Replica, ids: &BTreeSet<String>) -> Result<Vec<Conversation>, Broken> {
+    replica.read(|doc| {
+        let wanted = |field: &str| field.split_once('|').is_some_and(|(id, _)| ids.contains(id));
+        let groups = grouped(register::read_where(&doc.transact(), ROOT, Ranking::Time, wanted));
         groups.into_iter().filter_map(|(id, fields)| view(&id, &fields)).collect()
     })
 }

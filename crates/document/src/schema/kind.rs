@@ -72,7 +72,7 @@ impl Kind {
         }
     }
 
-    /// Returns all root maps that the judge looks at.
+    /// Returns all root maps that the judge looks at, to judge or to tell what changed.
     pub(crate) fn watched(&self) -> &'static [&'static str] {
         match self {
             Self::Profile => &["preferences", "devices", "folders"],

@@ -106,6 +106,24 @@ fn drop_own_id(part: &mut Map<String, Value>) {
     }
 }
 
+/// Returns the text of a message, at most so many bytes of it.
+pub(crate) fn text(frozen: &Any, most: usize) -> String {
+    let Any::Array(items) = frozen else { return String::new() };
+    let texts = items.iter().filter(|part| json::text_field(part, "type") == Some("text"));
+    let mut whole = String::new();
+    for text in texts.filter_map(|part| json::text_field(part, "text")) {
+        if !whole.is_empty() {
+            whole.push('\n');
+        }
+        let room = most.saturating_sub(whole.len());
+        whole.push_str(&text[..text.floor_char_boundary(room)]);
+        if whole.len() + 4 > most {
+            break;
+        }
+    }
+    whole
+}
+
 /// Returns the beginning of a message's text, for lists.
 pub(crate) fn preview(frozen: &Any, chars: usize) -> String {
     let Any::Array(items) = frozen else { return String::new() };

@@ -130,6 +130,29 @@ fn op(entry: &Entry) -> Option<Op> {
     }
 }
 
+/// What holds of a preference.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Standing<'a> {
+    /// It has a value, of a source.
+    Set(&'a Any, Source),
+    /// It has none.
+    Cleared,
+    /// It has none that was set by hand, and none is to be inferred.
+    Blocked,
+}
+
+/// Says what holds of a preference, and whether inference is blocked.
+pub(crate) fn standing(field: &Field) -> (Standing<'_>, bool) {
+    let outcome = resolve(field);
+    let blocked = outcome.block.is_some();
+    let standing = match outcome.value {
+        Some(entry) => Standing::Set(&entry.value, Source::of(entry.meta.as_ref())),
+        None if blocked => Standing::Blocked,
+        None => Standing::Cleared,
+    };
+    (standing, blocked)
+}
+
 struct Outcome<'a> {
     value: Option<&'a Entry>,
     block: Option<&'a Entry>,

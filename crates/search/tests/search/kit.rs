@@ -61,6 +61,7 @@ pub(crate) fn message(conversation: &str, id: &str, text: &str) -> Item {
         message: Some(id.into()),
         role: "user".into(),
         at_ms: 1_000,
+        alternative: false,
         text: text.into(),
     }
 }

@@ -92,7 +92,12 @@ fn a_text_replaces_the_one_before_and_a_batch_is_in_order() {
 #[test]
 fn filters_narrow_and_hits_say_what_they_are() {
     let kit = Kit::new();
-    let answer = Item { role: "assistant".into(), at_ms: 9_000, ..message("c1", "2", "word there") };
+    let answer = Item {
+        role: "assistant".into(),
+        at_ms: 9_000,
+        alternative: true,
+        ..message("c1", "2", "word there")
+    };
     let batch = Batch::new("ada").put(title("c1", "word")).put(message("c1", "1", "word here")).put(answer);
     kit.apply(batch.put(message("c2", "3", "word elsewhere")));
     kit.index.flush().expect("flushes");
@@ -106,6 +111,8 @@ fn filters_narrow_and_hits_say_what_they_are() {
     assert_eq!(find(Filter { conversation: Some("c1".into()), ..Filter::default() }), ["", "1", "2"]);
     assert_eq!(find(Filter { role: Some("assistant".into()), ..Filter::default() }), ["2"]);
     assert_eq!(find(Filter { since_ms: Some(1_001), ..Filter::default() }), ["2"]);
+    assert_eq!(find(Filter { since_ms: Some(9_000), until_ms: Some(9_000), ..Filter::default() }), [""; 0]);
+    assert_eq!(find(Filter { since_ms: Some(9_000), until_ms: Some(9_001), ..Filter::default() }), ["2"]);
     assert_eq!(find(Filter { conversation: Some("c".into()), ..Filter::default() }), [""; 0]);
     let hit = kit.find("ada", "there").hits.remove(0);
     assert_eq!((hit.conversation.as_str(), hit.role.as_str(), hit.at_ms), ("c1", "assistant", 9_000));

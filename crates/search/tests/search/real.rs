@@ -30,6 +30,7 @@ fn batch(conversation: &Value) -> Batch {
         message: message.map(str::to_owned),
         role: role.into(),
         at_ms: (at * 1000.0) as i64,
+        alternative: false,
         text,
     };
     let batch = Batch::new("ada").put(item(None, "", 0.0, title.into()));
@@ -73,7 +74,7 @@ fn every_conversation_is_found_by_its_title_and_by_its_messages() {
     }
     assert_eq!(missed, [""; 0]);
     let each = begin.elapsed() / all.len() as u32;
-    let live = kit.folder.path().join("v1");
+    let live = kit.folder.path().join("v2");
     let size = bytes(&live);
     println!("{} conversations indexed in {indexed:?}, {size} bytes; a search {each:?}", all.len());
     for query in ["python", "the", "c", "\"language model\"", "machine learn"] {

@@ -227,6 +227,16 @@ impl Home {
         self.caller.claims().is_some_and(|claims| claims.role == Role::Agent)
     }
 
+    /// Says whether the caller may read a document.
+    pub(super) fn may_read(&self, name: &DocumentName) -> bool {
+        self.caller.access(name) != DocumentAccess::None
+    }
+
+    /// Returns when the caller's token expires: unix milliseconds.
+    pub(super) fn expires_at_ms(&self) -> Option<u64> {
+        self.caller.expires_at_ms()
+    }
+
     /// Returns an id for what is made without one: the same one where the same call is tried again.
     pub(super) fn fresh_id(&self) -> String {
         self.drawn.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string())

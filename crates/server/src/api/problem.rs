@@ -52,6 +52,7 @@ impl Problem {
             etag: None,
         }
     }
+
     /// Shows what stands there now, with its tag.
     pub(super) fn with_current(mut self, current: Value, etag: HeaderValue) -> Self {
         (self.current, self.etag) = (Some(Box::new(current)), Some(Box::new(etag)));

@@ -191,6 +191,28 @@ pub struct Limits {
     pub rate_window_ms: u64,
     /// Callers whose spent quotas are remembered, of each of the three kinds.
     pub rate_callers: usize,
+    /// Edits of each user whose events are kept, to go on behind `Last-Event-ID`. Beyond them a stream is reset.
+    pub event_batches: usize,
+    /// Event streams of one user. Beyond them: 429.
+    pub event_streams_per_user: usize,
+    /// An event stream that tells nothing sends a comment this often.
+    pub event_keep_alive_ms: u64,
+    /// Changed documents that wait to be indexed for search. Beyond them all documents are looked at again.
+    pub search_waiting_documents: usize,
+    /// Texts on their way into the search index: bytes.
+    pub search_queue_bytes: usize,
+    /// What was written is found after this long, and a little more.
+    pub search_commit_ms: u64,
+    /// Memory in which the search index is built; it takes no less than 15 MB.
+    pub search_writer_bytes: usize,
+    /// A search gives what it has found after this long, and says so,
+    pub search_ms: u64,
+    /// or after it looked at this many texts.
+    pub search_texts: usize,
+    /// Searches at the same time. Others wait in line.
+    pub searches: usize,
+    /// A search index that cannot be opened, or has stopped, is tried again after this long.
+    pub search_reopen_ms: u64,
     /// What shutting down may take before the process ends with exit code 1.
     pub shutdown_ms: u64,
 }
@@ -277,6 +299,17 @@ impl Default for Limits {
             rate_failures: 300,
             rate_window_ms: 60_000,
             rate_callers: 65_536,
+            event_batches: 1_000,
+            event_streams_per_user: 16,
+            event_keep_alive_ms: 15_000,
+            search_waiting_documents: 16_384,
+            search_queue_bytes: 16 << 20,
+            search_commit_ms: 500,
+            search_writer_bytes: 16 << 20,
+            search_ms: 250,
+            search_texts: 200_000,
+            searches: 8,
+            search_reopen_ms: 60_000,
             shutdown_ms: 9_000,
         }
     }
@@ -374,6 +407,18 @@ impl Limits {
         }
     }
 
+    /// Returns how the search index works.
+    pub fn search_options(&self) -> syncline_search::Options {
+        syncline_search::Options {
+            commit_ms: self.search_commit_ms,
+            queue_bytes: self.search_queue_bytes,
+            writer_bytes: self.search_writer_bytes,
+            search_ms: self.search_ms,
+            search_texts: self.search_texts,
+            ..syncline_search::Options::default()
+        }
+    }
+
     /// Returns how much journal a document may gather.
     pub fn fold_bounds(&self) -> FoldBounds {
         FoldBounds {
@@ -414,5 +459,7 @@ mod tests {
         assert_eq!(Limits::default().writer_options(), WriterOptions::default());
         assert_eq!(Limits::default().store_options(), SledOptions::default());
         assert_eq!(Limits::default().fold_bounds(), FoldBounds::default());
+        let search = syncline_search::Options { commit_ms: 500, ..syncline_search::Options::default() };
+        assert_eq!(Limits::default().search_options(), search);
     }
 }

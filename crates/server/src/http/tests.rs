@@ -44,7 +44,8 @@ fn open(app: &App, options: WriterOptions, told: impl Fn() + Send + 'static) -> 
     });
     let journal = Arc::new(journal.expect("a commit thread"));
     let runtime = tokio::runtime::Handle::current();
-    let engine = Engine::new(journal, app.metrics.clone(), &app.config.limits, runtime);
+    let (finder, _erasures) = crate::finder::Finder::new(&app.config.limits);
+    let engine = Engine::new(journal, app.metrics.clone(), &app.config.limits, runtime, finder);
     let secret = Secret::read_or_create(&app.config.data).expect("a secret");
     app.open(Open::new(&app.config, engine, Erasures::new(Seal::new(&secret))));
     store
