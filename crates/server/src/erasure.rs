@@ -14,14 +14,17 @@ mod scrub;
 mod sweep;
 mod work;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use parking_lot::RwLock;
 use syncline_document::schema::Unfit;
 use syncline_store::StoreError;
 use tokio::sync::Mutex;
 
-use crate::edits::SubmitError;
+use crate::{
+    auth::{Secret, SecretError},
+    edits::SubmitError,
+};
 pub(crate) use receipt::{By, Receipt, Seal};
 pub(crate) use run::run;
 
@@ -87,9 +90,13 @@ impl std::fmt::Debug for Erasures {
 }
 
 impl Erasures {
-    /// Makes them, with what seals receipts.
-    pub(crate) fn new(seal: Seal) -> Self {
-        Self { turn: Mutex::new(()), seal, forgets: RwLock::default() }
+    /// Makes them for a data folder, whose secret seals receipts.
+    ///
+    /// # Errors
+    /// [`SecretError`] where that cannot be read.
+    pub(crate) fn of(data: &Path) -> Result<Self, SecretError> {
+        let seal = Seal::new(&Secret::read_or_create(data)?);
+        Ok(Self { turn: Mutex::new(()), seal, forgets: RwLock::default() })
     }
 
     /// Has something be told of every erasure before its receipt is given. Before the server is ready, so that what a

@@ -15,12 +15,12 @@ use tokio::{
 
 use crate::{
     app::{App, Open},
-    auth::{Auth, AuthError, Secret},
+    auth::{Auth, AuthError},
     blobs::collect,
     clock::now_ms,
     config::Config,
     document::Document,
-    erasure::{self, Erasures, Seal},
+    erasure::{self, Erasures},
     finder::{self, Finder},
     http, listener,
     metrics::Metrics,
@@ -124,9 +124,9 @@ pub(crate) async fn open_store(app: &Arc<App>) -> Result<tokio::task::JoinHandle
     let runtime = tokio::runtime::Handle::current();
     let (finder, searching) = Finder::new(&app.config.limits);
     let engine = Engine::new(journal, app.metrics.clone(), &app.config.limits, runtime, finder.clone());
-    let secret = Secret::read_or_create(&app.config.data)
+    let erasures = Erasures::of(&app.config.data)
         .map_err(|error| StoreError::Io(format!("receipts of erasures cannot be sealed: {error}")))?;
-    let open = Open::new(&app.config, engine, Erasures::new(Seal::new(&secret)));
+    let open = Open::new(&app.config, engine, erasures);
     open.erasures.follow(finder);
     open.erasures.follow(open.blobs.clone());
     *open.folding.lock() = Some(Folding::start(folder)?);

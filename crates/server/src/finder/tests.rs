@@ -18,12 +18,7 @@ use syncline_store::{CommitReport, MemoryStore, Writer, WriterOptions};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{
-    app::Open,
-    config::Limits,
-    document::Document,
-    registry::{Engine, Registry},
-};
+use crate::{app::Open, config::Config, document::Document, erasure, registry::Engine};
 
 const LONG: Duration = Duration::from_secs(30);
 const ID: &str = "017f22e2-79b0-7cc3-98c4-dc0c0c07398f";
@@ -49,16 +44,16 @@ impl Bench {
             },
         );
         let journal = Arc::new(journal.expect("a commit thread"));
-        let limits = Limits::default();
-        let (finder, erasures) = Finder::new(&limits);
-        let runtime = tokio::runtime::Handle::current();
-        let engine = Engine::new(journal, Arc::default(), &limits, runtime, finder);
-        let open =
-            Arc::new(Open { registry: Registry::new(engine), store, folding: parking_lot::Mutex::default() });
         let (folder, stop) = (tempfile::tempdir().expect("a folder"), CancellationToken::new());
+        let config = Config { data: folder.path().join("data"), ..Config::default() };
+        let (finder, asked) = Finder::new(&config.limits);
+        let runtime = tokio::runtime::Handle::current();
+        let engine = Engine::new(journal, Arc::default(), &config.limits, runtime, finder);
+        let erasures = erasure::Erasures::of(&config.data).expect("a secret");
+        let open = Arc::new(Open::new(&config, engine, erasures));
         let options = Options { commit_ms: 20, ..Options::default() };
         let place = Place { folder: folder.path().join("search"), options, reopen: LONG };
-        let running = tokio::spawn(run(open.clone(), place, erasures, stop.clone()));
+        let running = tokio::spawn(run(open.clone(), place, asked, stop.clone()));
         Self { open, folder, stop, running }
     }
 

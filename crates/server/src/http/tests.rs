@@ -9,14 +9,7 @@ use tokio::sync::Notify;
 use tower::ServiceExt;
 
 use super::*;
-use crate::{
-    app::Open,
-    auth::{Auth, Secret},
-    config::Config,
-    document::Document,
-    erasure::{Erasures, Seal},
-    registry::Engine,
-};
+use crate::{app::Open, auth::Auth, config::Config, document::Document, erasure::Erasures, registry::Engine};
 
 /// An update that writes one letter into a text, by a client of this number.
 fn letter(client: u8) -> Vec<u8> {
@@ -46,8 +39,8 @@ fn open(app: &App, options: WriterOptions, told: impl Fn() + Send + 'static) -> 
     let runtime = tokio::runtime::Handle::current();
     let (finder, _erasures) = crate::finder::Finder::new(&app.config.limits);
     let engine = Engine::new(journal, app.metrics.clone(), &app.config.limits, runtime, finder);
-    let secret = Secret::read_or_create(&app.config.data).expect("a secret");
-    app.open(Open::new(&app.config, engine, Erasures::new(Seal::new(&secret))));
+    let erasures = Erasures::of(&app.config.data).expect("a secret");
+    app.open(Open::new(&app.config, engine, erasures));
     store
 }
 

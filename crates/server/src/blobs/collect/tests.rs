@@ -13,6 +13,8 @@ use crate::{
     blobs::{Found, upload::Received},
     config::Config,
     document::Document,
+    erasure::Erasures,
+    finder::Finder,
     metrics::Metrics,
     registry::Engine,
 };
@@ -30,8 +32,10 @@ fn open() -> (Arc<Open>, tempfile::TempDir) {
     };
     let journal = Arc::new(Writer::start(store, WriterOptions::default(), told).expect("a commit thread"));
     let runtime = tokio::runtime::Handle::current();
-    let engine = Engine::new(journal, Arc::new(Metrics::default()), &config.limits, runtime);
-    (Arc::new(Open::new(&config, engine)), folder)
+    let (finder, _erasures) = Finder::new(&config.limits);
+    let engine = Engine::new(journal, Arc::new(Metrics::default()), &config.limits, runtime, finder);
+    let erasures = Erasures::of(&config.data).expect("a secret");
+    (Arc::new(Open::new(&config, engine, erasures)), folder)
 }
 
 async fn upload(open: &Open, content: &'static [u8]) -> (Key, Blob) {
