@@ -491,7 +491,8 @@ impl Document {
             if let Some((feed, number)) = untold.event {
                 feed.tell(number);
             }
-            if let Some(texts) = untold.texts {
+            // What was erased meanwhile has left the index already: nothing is to be read of it again.
+            if let Some(texts) = untold.texts.filter(|_| inner.erased.is_none()) {
                 self.engine.finder.note(&self.name, texts);
             }
         }

@@ -109,9 +109,9 @@ impl Erasures {
         let mut says: Vec<&str> = messages.iter().map(String::as_str).collect();
         says.push(id.as_str());
         rows += sweep::cut_answers(journal, &target.user, &says).await?;
-        self.tell(target).await?;
         open.registry.forget_pending(&name);
         let erased = scrub(journal, &[(name.clone(), How::Bare), (drafts.clone(), How::Cleansed)]).await?;
+        self.tell(target).await?;
         Ok(Removed {
             documents: vec![name.to_string()],
             document_count: 1,
@@ -148,8 +148,8 @@ impl Erasures {
         }
         rows += sweep::remove_all(journal, name.as_str()).await?;
         rows += sweep::cut_answers(journal, &target.user, &[]).await?;
-        self.tell(target).await?;
         let erased = scrub(journal, &doomed).await?;
+        self.tell(target).await?;
         // What was on its way to the tables when the name was burned.
         rows += sweep::remove_all(journal, name.as_str()).await?;
         Ok(Removed {
@@ -170,9 +170,9 @@ impl Erasures {
         scrub::load(journal, &document(target, "profile")?).await?;
         let names = names(open, &target.user).await?;
         let mut rows = sweep::remove_all(journal, &target.user).await?;
-        self.tell(target).await?;
         let doomed: Vec<_> = names.iter().map(|name| (name.clone(), How::Whole)).collect();
         let erased = scrub(journal, &doomed).await?;
+        self.tell(target).await?;
         rows += sweep::remove_all(journal, &target.user).await?;
         Ok(Removed {
             documents: names.iter().take(NAMES).map(DocumentName::to_string).collect(),
@@ -183,7 +183,9 @@ impl Erasures {
         })
     }
 
-    /// Tells those that derive something from documents.
+    /// Tells those that derive something from documents. Only once the documents are scrubbed: they read them again at
+    /// any time, and what they forgot while it still stood there would be back for good. Where one of them cannot forget,
+    /// the receipt waits, and nothing else does.
     async fn tell(&self, target: &Target) -> Result<(), ErasureError> {
         let followers = self.forgets.read().clone();
         for forgets in followers {

@@ -229,6 +229,11 @@ impl<'a> Feeder<'a> {
 
     /// Indexes all that is durable of a document.
     async fn index_whole(&mut self, name: &DocumentName) -> Result<(), SearchError> {
+        // It may still be stored: from its name being burned on it is not to be found.
+        if self.open.registry.erased(name).is_some() {
+            self.known.remove(name);
+            return self.apply(read::gone(name).into_iter().collect()).await;
+        }
         let (store, of) = (self.open.store.clone(), name.clone());
         match blocking(move || stored_batches(&*store, &of)).await? {
             Ok(batches) => {
