@@ -59,7 +59,14 @@ pub(super) async fn scrub(
 
 /// Folds a document as it is on disk once all that was appended is.
 async fn prepare(journal: &Journal, name: &DocumentName, how: How) -> Result<Option<Erase>, ErasureError> {
-    let stored = load(journal, name).await?;
+    let stored = match (load(journal, name).await, how) {
+        // What cannot be read can be removed.
+        (Err(ErasureError::Store(error)), How::Whole) => {
+            tracing::warn!(event = "erasure_unread", document = %name, %error);
+            None
+        }
+        (loaded, _) => loaded?,
+    };
     let document = name.clone();
     let fold = match how {
         How::Whole => return Ok(Some(Erase { document, replacement: None })),

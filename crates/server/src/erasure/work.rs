@@ -167,7 +167,11 @@ impl Erasures {
         let owned = move |name: &DocumentName| name.owner() == Some(user.as_str());
         open.registry.burn(ledger::reason(target), &owned);
         // All that was appended before is durable, and listed.
-        scrub::load(journal, &document(target, "profile")?).await?;
+        match scrub::load(journal, &document(target, "profile")?).await {
+            // What cannot be read is removed all the same.
+            Ok(_) | Err(ErasureError::Store(StoreError::Damaged(_))) => {}
+            Err(error) => return Err(error),
+        }
         let names = names(open, &target.user).await?;
         let mut rows = sweep::remove_all(journal, &target.user).await?;
         let doomed: Vec<_> = names.iter().map(|name| (name.clone(), How::Whole)).collect();
@@ -201,16 +205,21 @@ async fn exists(open: &Open, target: &Target) -> Result<(), ErasureError> {
     let Some(conversation) = &target.conversation else { return Ok(()) };
     let id = ConversationId::parse(conversation).ok_or(ErasureError::Missing)?;
     let name = document(target, &format!("c/{id}"))?;
-    let message = target.message.clone();
-    let there = open.registry.look(&name, move |replica| match message {
-        Some(message) => conversation::message_exists(replica, &message),
-        None => conversation::meta(replica).map(|_| true),
-    });
-    let there = there.await?.map_err(|broken| ErasureError::Engine(broken.to_string()))?;
-    let known = target.message.is_some()
-        || scrub::load(&open.registry.engine().journal, &name).await?.is_some()
-        || listed(open, target, &id).await?;
-    if there && known { Ok(()) } else { Err(ErasureError::Missing) }
+    let there = match target.message.clone() {
+        Some(message) => {
+            let seen =
+                open.registry.look(&name, move |replica| conversation::message_exists(replica, &message));
+            seen.await?.map_err(|broken| ErasureError::Engine(broken.to_string()))?
+        }
+        None => match scrub::load(&open.registry.engine().journal, &name).await {
+            Ok(Some(_)) => true,
+            Ok(None) => listed(open, target, &id).await?,
+            // Nobody can read it, and it may hold anything: it can go.
+            Err(ErasureError::Store(StoreError::Damaged(_))) => true,
+            Err(error) => return Err(error),
+        },
+    };
+    if there { Ok(()) } else { Err(ErasureError::Missing) }
 }
 
 /// Says whether a conversation that has no document stands in its index.
