@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use syncline_document::{Broken, Replica, record::Origin};
 use syncline_protocol::names::DocumentName;
 use syncline_store::writer::Writer;
-use syncline_sync::{Draft, Join, Looking, PeerId, Settings, Writing};
+use syncline_sync::{Draft, Join, Looking, PeerId, Room, Settings, Writing};
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -177,6 +177,7 @@ impl Registry {
     pub async fn compose<R: Send + 'static>(
         &self,
         name: &DocumentName,
+        room: Room,
         origin: Origin,
         write: impl FnOnce(Draft<'_>) -> Result<(R, Option<Bytes>), Broken> + Send + 'static,
     ) -> Result<R, SubmitError> {
@@ -188,7 +189,7 @@ impl Registry {
             Ok(update)
         }));
         let told = loop {
-            if let Some(told) = self.document(name).compose(&mut writing, origin.clone()) {
+            if let Some(told) = self.document(name).compose(&mut writing, room, origin.clone()) {
                 break told?;
             }
         };

@@ -14,12 +14,12 @@ use syncline_document::{
     Absorbed, Replica,
     hlc::Hlc,
     ids::Writer,
-    record::Origin,
+    record::{Origin, Stored},
     register::Stamp,
     schema::conversation::{self, Branch, NewMessage},
 };
 use syncline_protocol::frame::Dialect;
-use syncline_sync::{Access, Deliver, Edit, Effect, Ending, Settings};
+use syncline_sync::{Access, Deliver, Edit, Effect, Ending, Room, Settings};
 
 const CONVERSATION: &str = "ada/c/017f22e2-79b0-7cc3-98c4-dc0c0c07398f";
 const HOCUSPOCUS: Dialect = Dialect::Hocuspocus;
@@ -74,7 +74,7 @@ fn compose(bench: &mut Bench, edit: u64, message: NewMessage) {
         let writing = move |draft: syncline_sync::Draft<'_>| {
             Ok(draft.replica.edit(|pen| conversation::append(pen, &message))?.update)
         };
-        session.compose(Edit(edit), origin(), Box::new(writing), now_ms, fx);
+        session.compose(Edit(edit), origin(), Box::new(writing), Room::Needed, now_ms, fx);
     });
 }
 
@@ -277,6 +277,32 @@ fn what_the_server_writes_is_saved_and_judged_like_all_else() {
     assert_eq!(accepted(&mut bench), [("m1".to_owned(), Some(1))]);
     compose(&mut bench, 6, message("m1", None));
     assert_eq!(saved_edits(&bench), [5, 6], "it is there already, and durable");
+}
+
+#[test]
+fn a_full_document_takes_what_removes_something_and_little_things() {
+    let mut bench = Bench::of(CONVERSATION, Settings::default());
+    compose(&mut bench, 1, message("m1", None));
+    bench.commit();
+    let size: usize = bench.appended.iter().map(|entry| entry.bytes.len()).sum();
+    for (document_bytes, taken) in [(size, [false, true, true]), (size / 2, [false, false, true])] {
+        for (room, taken) in [Room::Needed, Room::Little, Room::Made].into_iter().zip(taken) {
+            let mut full = Bench::of(CONVERSATION, Settings { document_bytes, ..Settings::default() });
+            full.stored = Some(Stored { tail: bench.appended.clone(), sequence: 2, ..Stored::default() });
+            full.call(|session, now_ms, fx| {
+                let writing = |draft: syncline_sync::Draft<'_>| {
+                    Ok(draft.replica.edit(|pen| conversation::erase(pen, "m1"))?.update)
+                };
+                session.compose(Edit(2), origin(), Box::new(writing), room, now_ms, fx);
+            });
+            full.commit();
+            let refused = full
+                .asked
+                .iter()
+                .any(|effect| matches!(effect, Effect::EditRefused(Edit(2), "document_full", _)));
+            assert_eq!((refused, saved_edits(&full) == [2]), (!taken, taken), "{room:?} of {document_bytes}");
+        }
+    }
 }
 
 #[test]

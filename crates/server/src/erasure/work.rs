@@ -8,6 +8,7 @@ use syncline_document::{
 };
 use syncline_protocol::names::DocumentName;
 use syncline_store::StoreError;
+use syncline_sync::Room;
 
 use super::{
     ErasureError, Erasures, Receipt, Target, ledger,
@@ -237,7 +238,7 @@ async fn write<R: Send + 'static>(
     write: impl FnOnce(&mut Pen<'_, '_>, syncline_document::hlc::Hlc) -> R + Send + 'static,
 ) -> Result<R, ErasureError> {
     let origin = Origin { user: None, device: None, at_ms: now_ms() };
-    let written = open.registry.compose(name, origin, move |draft| {
+    let written = open.registry.compose(name, Room::Made, origin, move |draft| {
         let hlc = draft.clock.tick(draft.now_ms);
         let edited = draft.replica.edit(|pen| write(pen, hlc))?;
         Ok((edited.value, edited.update))
