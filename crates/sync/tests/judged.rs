@@ -240,6 +240,30 @@ fn a_device_that_writes_what_is_the_servers_in_a_loop_is_closed_also_when_it_com
 }
 
 #[test]
+fn who_brings_back_what_was_erased_answers_for_it_though_it_stands_nowhere() {
+    let mut bench = Bench::of(CONVERSATION, Settings { heals: 0, ..Settings::default() });
+    bench.device = Some("phone".into());
+    let peer = bench.synced(HOCUSPOCUS);
+    let mut device = Device::new();
+    bench.update(peer, HOCUSPOCUS, &device.append(&message("m1", None)));
+    bench.commit();
+    device.hear(&bench);
+    bench.call(|session, now_ms, fx| {
+        let erasing = |draft: syncline_sync::Draft<'_>| {
+            Ok(draft.replica.edit(|pen| conversation::erase(pen, "m1"))?.update)
+        };
+        session.compose(Edit(1), origin(), Box::new(erasing), Room::Made, now_ms, fx);
+    });
+    bench.commit();
+    let late = device.0.edit(|pen| conversation::erase(pen, "m1")).unwrap();
+    bench.update(peer, HOCUSPOCUS, &late.update.unwrap());
+    let judgement = &bench.verdicts.last().unwrap().judgement;
+    assert!(judgement.revived && judgement.heals.is_empty(), "{judgement:?}");
+    let ended = |effect: &Effect| matches!(effect, Effect::End { ending: Ending::Forbidden(_), .. });
+    assert!(bench.asked.iter().any(ended));
+}
+
+#[test]
 fn who_names_no_device_answers_for_its_own_connection_only() {
     let mut bench = Bench::of(CONVERSATION, Settings { heals: 1, ..Settings::default() });
     let mut device = Device::new();
