@@ -119,3 +119,6 @@ impl Target {
         path
     }
 }
+
+#[cfg(test)]
+mod tests;
