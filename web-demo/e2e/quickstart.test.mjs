@@ -84,7 +84,12 @@ async function serve() {
   const [start, install, show] = blocks("sh");
   assert.match(start ?? "", /^syncline serve --open$/m);
   assert.equal(show, "npx vite\n");
-  const environment = { ...process.env, SYNCLINE: HOUSE, npm_config_audit: "false", npm_config_fund: "false" };
+  const environment = {
+    ...process.env,
+    SYNCLINE: HOUSE,
+    npm_config_audit: "false",
+    npm_config_fund: "false",
+  };
   await run("sh", ["-ec", install ?? "false"], { cwd: home, env: environment, timeout: INSTALL_MS });
   const folder = join(home, "chat");
   for (const file of ["index.html", "main.js"]) cpSync(join(FILES, file), join(folder, file));
