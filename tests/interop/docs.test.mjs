@@ -188,12 +188,15 @@ test('the commands of the operating notes do what they say, in their order', asy
   const gone = await api('/conversations', { title: 'Erased' })
 
   // The page on files, on this server: what it stores is copied with the backup.
+  const isUploading = !spawnSync('curl', ['--version']).error
+  if (!isUploading) t.diagnostic('not run: the page on files, for want of curl')
   writeFileSync(join(folder, 'cat.png'), 'a cat')
-  await shell(blocks('docs/blobs.md', 'sh')[0]?.text ?? '', { ...at, TOKEN }, folder)
+  if (isUploading) await shell(blocks('docs/blobs.md', 'sh')[0]?.text ?? '', { ...at, TOKEN }, folder)
 
   await shell(backup ?? '', at, folder)
   const [NEW, SCRATCH, OLD] = ['new', 'scratch', 'old'].map((name) => join(folder, name))
-  assert.match(await shell(restore ?? '', { ...at, NEW: NEW ?? '' }, folder), /1 blobs: all of it is whole/)
+  const whole = new RegExp(`${Number(isUploading)} blobs: all of it is whole`)
+  assert.match(await shell(restore ?? '', { ...at, NEW: NEW ?? '' }, folder), whole)
 
   await api(`/conversations/${gone.id}/erase`, {})
   await shell((backup ?? '').replace('monday', 'newest'), at, folder)
