@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use reqwest::StatusCode;
@@ -27,15 +28,17 @@ fn said(text: &str) -> Value {
 /// Searches until the answer is as wanted.
 async fn until(api: &Api, query: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     let mut last = Value::Null;
+    // What was written is found after a while: nothing tells when. Not faster than the rate limits allow.
+    let mut looks = tokio::time::interval(Duration::from_millis(20));
     let asked = timeout(DEADLINE, async {
         loop {
+            looks.tick().await;
             // Right after a start the index is not open yet: 503.
             let answer = api.call("GET", &format!("/search?{query}"), Value::Null).await;
             last = answer.body;
             if answer.status.is_success() && is_so(&last) {
                 break;
             }
-            tokio::task::yield_now().await;
         }
     });
     let in_time = asked.await.is_ok();
