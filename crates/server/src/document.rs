@@ -22,7 +22,7 @@ use syncline_document::{
 };
 use syncline_protocol::{frame::Message, names::DocumentName};
 use syncline_store::{Row, StoreError};
-use syncline_sync::{Edit, Effect, Join, Looking, PeerId, Session, Verdict, Writing};
+use syncline_sync::{Edit, Effect, Join, Looking, PeerId, Room, Session, Verdict, Writing};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -200,11 +200,12 @@ impl Document {
     pub(crate) fn compose(
         &self,
         writing: &mut Option<Writing>,
+        room: Room,
         origin: Origin,
     ) -> Option<Result<Told, SubmitError>> {
         self.begin(|edit, session, now, fx| {
             if let Some(writing) = writing.take() {
-                session.compose(edit, origin, writing, now, fx);
+                session.compose(edit, origin, writing, room, now, fx);
             }
         })
     }
@@ -491,7 +492,8 @@ impl Document {
             if let Some((feed, number)) = untold.event {
                 feed.tell(number);
             }
-            if let Some(texts) = untold.texts {
+            // What was erased meanwhile has left the index already: nothing is to be read of it again.
+            if let Some(texts) = untold.texts.filter(|_| inner.erased.is_none()) {
                 self.engine.finder.note(&self.name, texts);
             }
         }
