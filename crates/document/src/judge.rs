@@ -15,6 +15,8 @@ mod messages;
 mod registers;
 mod tips;
 
+use std::{collections::HashMap, sync::Arc};
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
@@ -197,7 +199,8 @@ impl Ledger {
             return Ok(Judgement::default());
         }
         let edited = replica.edit(|pen| {
-            let mut bench = Bench { pen, changes: &changes, judgement: Judgement::default() };
+            let mut bench =
+                Bench { pen, changes: &changes, moved: HashMap::new(), judgement: Judgement::default() };
             // First: what is removed needs no other judgement.
             if let Some(root) = self.kind.conversations() {
                 erased::judge(&mut bench, root);
@@ -251,12 +254,14 @@ impl Ledger {
 struct Bench<'a, 'pen, 'doc> {
     pen: &'a mut Pen<'pen, 'doc>,
     changes: &'a Changes,
+    /// Registers under the server's name that the judge moved a value to, with what stood there before.
+    moved: HashMap<(&'static str, Arc<str>), Option<Any>>,
     judgement: Judgement,
 }
 
 impl Bench<'_, '_, '_> {
     /// Lists what clients changed in a root map, with what was committed there, by key.
-    fn offences(&self, root: &'static str) -> Vec<(std::sync::Arc<str>, Option<Any>)> {
+    fn offences(&self, root: &'static str) -> Vec<(Arc<str>, Option<Any>)> {
         let changed = self
             .changes
             .keys

@@ -339,10 +339,13 @@ fn drafts(bench: &Bench<'_, '_, '_>, told: &mut Told) {
     }
 }
 
-/// Lists what changed in a root map, whoever wrote, with what stood there before.
+/// Lists what changed in a root map, whoever wrote, the judge too, with what stood there before.
 fn changed_keys(bench: &Bench<'_, '_, '_>, root: &'static str) -> BTreeMap<Arc<str>, Option<Any>> {
-    let changed = bench.changes.keys.iter().filter(|((at, _), _)| *at == root);
-    changed.map(|((_, key), change)| (key.clone(), change.before.clone())).collect()
+    let moved = bench.moved.iter().map(|((at, key), before)| (*at, key, before));
+    let changed = bench.changes.keys.iter().map(|((at, key), change)| (*at, key, &change.before));
+    // What was changed before it was judged stood there first.
+    let all = moved.chain(changed).filter(|(at, _, _)| *at == root);
+    all.map(|(_, key, before)| (key.clone(), before.clone())).collect()
 }
 
 /// Lists the fields of registers that an edit touched. Looks at the map once, and only where there is one.
