@@ -440,11 +440,29 @@ impl Document {
                     tracing::error!(document = %me.name, reason, "document cannot be loaded");
                     me.engine.metrics.load_failed();
                 }
-                me.enter_epoch(epoch, |session, now, fx| session.loaded(outcome, now, fx));
+                me.enter_epoch(epoch, |session, now, fx| {
+                    session.loaded(outcome, now, fx);
+                    me.forget_revoked(session);
+                });
                 me.engine.sent.loaded(&me.name);
             });
         };
         self.engine.journal.load(self.name.clone(), Box::new(reply));
+    }
+
+    /// Has a session forget the devices that were signed out while it was not in memory.
+    fn forget_revoked(&self, session: &mut Session) {
+        let Some(user) = self.name.owner().map(Arc::<str>::from) else { return };
+        for device in session.devices() {
+            match self.engine.revoked.is_revoked(&**self.engine.journal.store(), &user, &device) {
+                Ok(true) => session.forget_device(&device),
+                Ok(false) => {}
+                // It counts as one that may come back, until the document is loaded again.
+                Err(error) => {
+                    tracing::warn!(document = %self.name, %error, "a device's standing cannot be read");
+                }
+            }
+        }
     }
 
     /// Takes note of a durable sequence; [`Document::tell_durable`] passes the newest on, once.

@@ -293,6 +293,7 @@ impl Registry {
 
     /// Ticks the documents that are due and forgets those nobody uses.
     pub fn tick(&self, now: u64) -> Census {
+        self.forget_revoked();
         let mut census = Census::default();
         for shard in &self.shards {
             let mut due = Vec::new();
@@ -317,6 +318,21 @@ impl Registry {
         }
         self.open.store(census.open, Ordering::Relaxed);
         census
+    }
+
+    /// Has open documents forget the devices that were signed out for good; the others do when they are loaded.
+    fn forget_revoked(&self) {
+        let gone = self.engine.revoked.take_gone();
+        if gone.is_empty() {
+            return;
+        }
+        for document in self.all() {
+            for (user, device) in &gone {
+                if document.name().owner() == Some(&**user) {
+                    document.enter(|session, _, _| session.forget_device(device));
+                }
+            }
+        }
     }
 
     fn document(&self, name: &DocumentName) -> Result<Arc<Document>, SubmitError> {

@@ -218,6 +218,18 @@ impl Session {
         true
     }
 
+    /// Lists the devices that have opened the document, as far as it is known here.
+    pub fn devices(&self) -> Vec<Arc<str>> {
+        self.devices.ids()
+    }
+
+    /// A device was signed out for good: nobody waits for it to catch up.
+    pub fn forget_device(&mut self, id: &str) {
+        if self.devices.forget(id) {
+            self.status_changed();
+        }
+    }
+
     /// Changes what a peer may do: its token was replaced.
     pub fn set_access(&mut self, id: PeerId, access: Access) {
         if let Some(peer) = self.peer_mut(id) {

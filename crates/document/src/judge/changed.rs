@@ -5,19 +5,19 @@
 //! it stands: so what is erased later stands nowhere else.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
 use serde::Serialize;
 use yrs::Any;
 
-use super::{Bench, Rule, messages::Messages};
+use super::{Bench, Rule, fields::Fields, messages::Messages};
 use crate::{
     ids::{ConversationId, Writer, is_id},
     json,
     order::{SELECTED, TOP},
-    register::{self, Entry, Field, Ranking, split},
+    register::{Entry, Field, Ranking, split},
     schema::{
         Kind, is_erasure_mark,
         message::State,
@@ -247,7 +247,7 @@ struct Turned {
 }
 
 /// Notes what changed, once everything was judged.
-pub(super) fn note(bench: &mut Bench<'_, '_, '_>, kind: &Kind, messages: &Messages) {
+pub(super) fn note(bench: &mut Bench<'_, '_, '_>, kind: &Kind, messages: &Messages, fields: &Fields) {
     let mut told = Told::default();
     if let Kind::Conversation(id) = kind {
         accepted(bench, id, &mut told);
@@ -267,7 +267,7 @@ pub(super) fn note(bench: &mut Bench<'_, '_, '_>, kind: &Kind, messages: &Messag
         }
     }
     for (root, ranking) in kind.registers() {
-        for (field, turned) in turned(bench, root, *ranking) {
+        for (field, turned) in turned(bench, fields, root, *ranking) {
             // That a title and all else of it went says nothing that its erasure does not say.
             if field.split_once('|').is_some_and(|(id, _)| erased.contains(id)) {
                 continue;
@@ -367,30 +367,33 @@ fn drafts(bench: &Bench<'_, '_, '_>, told: &mut Told) {
     }
 }
 
-/// Lists what changed in a root map, whoever wrote, with what stood there before.
+/// Lists what changed in a root map, whoever wrote, the judge too, with what stood there before.
 fn changed_keys(bench: &Bench<'_, '_, '_>, root: &'static str) -> BTreeMap<Arc<str>, Option<Any>> {
-    let changed = bench.changes.keys.iter().filter(|((at, _), _)| *at == root);
-    changed.map(|((_, key), change)| (key.clone(), change.before.clone())).collect()
+    let moved = bench.moved.iter().map(|((at, key), before)| (*at, key, before));
+    let changed = bench.changes.keys.iter().map(|((at, key), change)| (*at, key, &change.before));
+    // What was changed before it was judged stood there first.
+    let all = moved.chain(changed).filter(|(at, _, _)| *at == root);
+    all.map(|(_, key, before)| (key.clone(), before.clone())).collect()
 }
 
-/// Lists the fields of registers that an edit touched. Looks at the map once, and only where there is one.
-fn turned(bench: &Bench<'_, '_, '_>, root: &'static str, ranking: Ranking) -> BTreeMap<String, Turned> {
-    let mut before: BTreeMap<String, Vec<(Writer, Option<Entry>)>> = BTreeMap::new();
+/// Lists the fields of registers that an edit touched. Looks at no others.
+fn turned(
+    bench: &Bench<'_, '_, '_>,
+    fields: &Fields,
+    root: &'static str,
+    ranking: Ranking,
+) -> BTreeMap<String, Turned> {
+    let mut before: BTreeMap<String, HashMap<Writer, Option<Entry>>> = BTreeMap::new();
     for (key, stored) in changed_keys(bench, root) {
         let Some((field, writer)) = split(&key) else { continue };
         let entry = stored.as_ref().and_then(|stored| Entry::parse(writer.clone(), stored));
-        before.entry(field.to_owned()).or_default().push((writer, entry));
+        before.entry(field.to_owned()).or_default().insert(writer, entry);
     }
-    if before.is_empty() {
-        return BTreeMap::new();
-    }
-    let mut now = register::read_where(bench.pen.txn(), root, ranking, |field| before.contains_key(field));
     let turned = before.into_iter().map(|(field, changed)| {
-        let now = now.remove(&field).unwrap_or_default();
-        let stayed =
-            now.entries().iter().filter(|entry| changed.iter().all(|(writer, _)| *writer != entry.writer));
+        let now = fields.read(bench.pen.txn(), root, &field, ranking);
+        let stayed = now.entries().iter().filter(|entry| !changed.contains_key(&entry.writer));
         let mut entries: Vec<Entry> = stayed.cloned().collect();
-        entries.extend(changed.into_iter().filter_map(|(_, entry)| entry));
+        entries.extend(changed.into_values().flatten());
         (field, Turned { before: Field::of(entries, ranking), now })
     });
     turned.collect()
