@@ -30,7 +30,7 @@ use crate::{
     app::App,
     blobs::{
         Found, Key, Name, Place, Upload,
-        collect::{TOLD, referrers},
+        collect::{Removal, TOLD, remove_unreferred},
         upload::Received,
     },
 };
@@ -323,18 +323,21 @@ pub(super) async fn delete(home: Home, AtBlob(name): AtBlob) -> Result<StatusCod
     let place = shelf.enter(&key).await?;
     match shelf.find(&key)? {
         None => return Err(Problem::missing("blob")),
-        Some(Found::Part(_)) => {}
-        Some(Found::Whole(_)) => {
-            let referrers = referrers(&home.open, &key, TOLD).await?;
-            if !referrers.is_empty() {
-                let names: Vec<&str> = referrers.iter().map(|name| name.as_str()).collect();
-                let text =
-                    "documents refer to this blob: it is collected some time after the last of them does not";
-                let problem = Problem::new(StatusCode::CONFLICT, "referenced", text);
-                return Err(problem.with("referrers", json!(names)));
-            }
+        Some(Found::Part(_)) => shelf.remove(&place).await?,
+        Some(Found::Whole(blob)) => {
+            let look = shelf.look_at(&key).await;
+            let referrers = match remove_unreferred(&home.open, &place, &look, &blob, TOLD).await? {
+                Removal::Removed => return Ok(StatusCode::NO_CONTENT),
+                Removal::Referred(referrers) => referrers,
+                // Its document is not known here; it is on its way to the disk.
+                Removal::Mentioned => Vec::new(),
+            };
+            let names: Vec<&str> = referrers.iter().map(|name| name.as_str()).collect();
+            let text =
+                "documents refer to this blob: it is collected some time after the last of them does not";
+            let problem = Problem::new(StatusCode::CONFLICT, "referenced", text);
+            return Err(problem.with("referrers", json!(names)));
         }
     }
-    shelf.remove(&place).await?;
     Ok(StatusCode::NO_CONTENT)
 }
