@@ -194,8 +194,16 @@ async fn take(
 ) -> Result<Response, Problem> {
     let (begun, total) = (upload.offset, upload.bytes);
     let body = body.into_data_stream();
-    let received = home.open.blobs.receive(place, upload, body, &app.draining).await?;
-    match received {
+    let is_welcome = || home.still_welcome(app).is_ok();
+    let received = home.open.blobs.receive(place, upload, body, &app.draining, is_welcome).await;
+    if let Err(problem) = home.still_welcome(app) {
+        if problem.code() == "gone" {
+            // The erasure may have been through here before the last of it was written.
+            home.open.blobs.remove(place).await?;
+        }
+        return Err(problem);
+    }
+    match received? {
         Received::Whole(blob) => Ok(whole(app, StatusCode::CREATED, place, &blob)),
         Received::Part(offset) if complete => Err(Problem::bad(format!(
             "upload-complete is ?1, but {offset} of {total} bytes are here: go on there with PATCH"
@@ -212,6 +220,9 @@ async fn take(
         Received::TooLong(offset) => Err(Problem::bad(format!(
             "there is more than the {total} bytes that were declared; {offset} bytes are kept"
         ))),
+        Received::Unwelcome => {
+            Err(Problem::forbidden("the upload was dropped: its caller was not welcome any more"))
+        }
         Received::Wrong(found) => {
             let text = format!("the content's SHA-256 is {found}: the upload was dropped, begin anew");
             Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "hash_mismatch", text))

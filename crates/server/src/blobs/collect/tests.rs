@@ -44,7 +44,7 @@ async fn upload(open: &Open, content: &'static [u8]) -> (Key, Blob) {
     let begun = open.blobs.begin(&place, content.len() as u64, "text/plain".to_owned()).await;
     let begun = begun.expect("a store").expect("there is room");
     let body = stream::iter([Ok::<_, Infallible>(Bytes::from_static(content))]);
-    let received = open.blobs.receive(&place, begun, body, &CancellationToken::new()).await;
+    let received = open.blobs.receive(&place, begun, body, &CancellationToken::new(), || true).await;
     match received.expect("received") {
         Received::Whole(blob) => (key, blob),
         other => panic!("{other:?}"),
