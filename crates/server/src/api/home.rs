@@ -70,10 +70,7 @@ impl Home {
         let user = names.get("user").map(String::as_str).unwrap_or_default();
         let caller = match parts.extensions.get::<Principal>() {
             Some(judged) => judged.clone(),
-            None => crate::http::bearer(app, &parts.headers).map_err(|denied| match denied {
-                Denied::Unknown => Problem::unavailable("not_ready", denied.to_string()),
-                denied => Problem::new(StatusCode::UNAUTHORIZED, denied.code(), denied.to_string()),
-            })?,
+            None => crate::http::bearer(app, &parts.headers).map_err(unknown)?,
         };
         check_user(user).map_err(|error| Problem::bad(error.to_string()))?;
         let may_write = may_write(&caller, user)?;
@@ -92,6 +89,13 @@ impl Home {
         let (open, caller) = (app.engine()?.clone(), Principal::anyone());
         let (tasks, draining) = (app.tasks.clone(), app.draining.clone());
         Some(Self { open, user: user.into(), tasks, draining, caller, may_write: true, drawn: None })
+    }
+}
+
+fn unknown(denied: Denied) -> Problem {
+    match denied {
+        Denied::Unknown => Problem::unavailable("not_ready", denied.to_string()),
+        denied => Problem::new(StatusCode::UNAUTHORIZED, denied.code(), denied.to_string()),
     }
 }
 
@@ -235,6 +239,15 @@ impl Home {
     /// Returns when the caller's token expires: unix milliseconds.
     pub(super) fn expires_at_ms(&self) -> Option<u64> {
         self.caller.expires_at_ms()
+    }
+
+    /// Refuses a caller whose device was revoked, or whose user was erased, since the call began: for what takes long.
+    pub(super) fn still_welcome(&self, app: &App) -> Result<(), Problem> {
+        app.check_device(self.caller.user(), self.caller.device()).map_err(unknown)?;
+        match ledger::user_burned(&*self.open.store, &self.user)? {
+            Some(reason) => Err(Problem::gone(reason)),
+            None => Ok(()),
+        }
     }
 
     /// Returns an id for what is made without one: the same one where the same call is tried again.
