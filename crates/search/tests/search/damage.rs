@@ -82,7 +82,7 @@ fn a_flipped_bit_in_any_segment_is_noticed() {
 #[test]
 fn garbage_in_the_place_of_the_index_is_set_aside() {
     for garbage in ["", "{}", "not json", "{\"segments\":[]}"] {
-        rebuilt_after(|folder| fs::write(folder.join("v2/meta.json"), garbage).expect("writes"), garbage);
+        rebuilt_after(|folder| fs::write(folder.join("v3/meta.json"), garbage).expect("writes"), garbage);
     }
 }
 

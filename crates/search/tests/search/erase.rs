@@ -86,7 +86,7 @@ fn what_was_set_aside_and_what_a_crash_left_goes_too() {
     for number in 0..5 {
         kit.put("bob", &[(&number.to_string(), "harmless")]);
     }
-    let stray = kit.folder.path().join("v2/0123456789abcdef0123456789abcdef.store");
+    let stray = kit.folder.path().join("v3/0123456789abcdef0123456789abcdef.store");
     fs::write(&stray, "Plutonium").expect("writes");
     assert!(stands_in(&kit.folder.path().join("damaged"), "isotope"));
     kit.index.purge().expect("purges");
