@@ -86,9 +86,12 @@ pub(crate) fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(erasures::list))
         .routes(routes!(events::events))
         .routes(routes!(search::search))
-        .routes(routes!(transfer::import))
-        .routes(routes!(transfer::export))
         .routes(routes!(transfer::chat))
+}
+
+/// Builds the routes through which whole files go: they have a time of their own.
+pub(crate) fn transfers() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(transfer::import)).routes(routes!(transfer::export))
 }
 
 /// Builds the routes that take uploads. They take as long as bytes keep coming, and no `Idempotency-Key`: a blob's name

@@ -38,7 +38,9 @@ use error::Refusal;
 pub fn router(app: Arc<App>) -> Router {
     let (api, mut described) = api::router().split_for_parts();
     let (uploads, of_uploads) = api::uploads().split_for_parts();
+    let (transfers, of_transfers) = api::transfers().split_for_parts();
     described.merge(of_uploads);
+    described.merge(of_transfers);
     let described: Arc<str> = description::render(described).into();
     let asked = Router::new()
         .merge(api.route_layer(from_fn_with_state(app.clone(), api::once)))
@@ -64,7 +66,13 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .merge(looked_up)
-        // An upload has a time of its own.
+        // Uploads, imports and exports have times of their own.
+        .merge(
+            transfers
+                .route_layer(from_fn_with_state(app.clone(), api::once))
+                .layer(from_fn_with_state(app.clone(), limit_transfer))
+                .layer(from_fn_with_state(app.clone(), rates::limit)),
+        )
         .merge(uploads.layer(from_fn_with_state(app.clone(), rates::limit)))
         .merge(asked)
         .fallback(page::serve)
@@ -174,7 +182,15 @@ async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) 
 }
 
 async fn limit_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let limit = Duration::from_millis(app.config.limits.http_ms);
+    within(app.config.limits.http_ms, request, next).await
+}
+
+async fn limit_transfer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    within(app.config.limits.transfer_ms, request, next).await
+}
+
+async fn within(limit_ms: u64, request: Request, next: Next) -> Response {
+    let limit = Duration::from_millis(limit_ms);
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
