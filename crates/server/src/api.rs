@@ -16,6 +16,7 @@ mod kept;
 mod merge;
 mod messages;
 mod paging;
+mod parts;
 mod preferences;
 mod problem;
 mod profile;
@@ -27,7 +28,11 @@ use std::sync::Arc;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(crate) use self::{home::Home, idempotency::once, problem::too_many};
+pub(crate) use self::{
+    home::Home,
+    idempotency::once,
+    problem::{is_api, no_such_path, too_many, wrong_method},
+};
 use crate::app::App;
 
 /// What the document says beside its paths.

@@ -18,7 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde_json::json;
 use syncline_protocol::names::DocumentName;
 use syncline_store::Store;
@@ -130,8 +130,12 @@ async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
     Ok(([(header::CONTENT_TYPE, kind)], text.await?).into_response())
 }
 
-async fn wrong_method() -> Refusal {
+async fn wrong_method(uri: Uri) -> Response {
+    if api::is_api(uri.path()) {
+        return api::wrong_method();
+    }
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "this path takes another method")
+        .into_response()
 }
 
 /// Finds out who asks.
