@@ -272,6 +272,25 @@ fn an_import_that_is_killed_or_interrupted_is_gone_on_with() {
 }
 
 #[test]
+fn an_import_of_which_nobody_can_be_told_ends_early_and_keeps_what_it_took_in() {
+    let (folder, file) = many();
+    let data = folder.path().join("data");
+    let import = ["import", "--user", "ada", "--data", text(&data), "--json", text(&file)];
+    // Takes no line.
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a full device");
+    let mut child = command();
+    let ended = child.args(import).stdout(full).stderr(Stdio::piped()).output().expect("runs");
+    assert_eq!(code(&ended), 1, "{}", stderr(&ended));
+    assert!(stderr(&ended).contains("cannot write to stdout"), "{}", stderr(&ended));
+    let again = run(import);
+    assert_eq!(code(&again), 0, "{}", stderr(&again));
+    let last = lines(&again).pop().expect("a line");
+    let unchanged = last["unchanged"].as_u64().expect("a number") as usize;
+    assert!((1..MANY).contains(&unchanged), "{unchanged} were there");
+    assert!(run(["verify", "--data", text(&data)]).status.success());
+}
+
+#[test]
 fn a_server_that_refuses_says_why() {
     let server = Server::fresh(&[]).expect("ready");
     let (folder, file) = many();

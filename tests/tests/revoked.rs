@@ -144,6 +144,51 @@ async fn a_register_that_a_device_writes_counts_as_much() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_a_revoked_device_to_catch_up() {
+    let server = Server::fresh(&[]).expect("ready");
+    let (phone, laptop) = (of(&server, "phone"), of(&server, "laptop"));
+    /// Waits for a status that names these devices.
+    async fn names(client: &mut Client, expected: &[&str]) {
+        let named = client.until(|event| {
+            let Event::Json(text) = event else { return None };
+            let status: Value = serde_json::from_str(text).expect("JSON");
+            let devices = status["devices"].as_array()?;
+            devices
+                .iter()
+                .map(|device| device["id"].as_str())
+                .eq(expected.iter().map(|id| Some(*id)))
+                .then_some(())
+        });
+        named.await.expect("a status");
+    }
+    let watch = async |server: &Server| {
+        let path = format!("/sync/ada/notes?status=1&token={laptop}");
+        let mut client = Client::connect(server.address(), &path).await.expect("upgraded");
+        client.send(&Reply::SyncStep1(&[0])).await.expect("sent");
+        client
+    };
+    drop(synced(&server, Dialect::Plain, &phone).await);
+    let mut watching = watch(&server).await;
+    names(&mut watching, &["laptop", "phone"]).await;
+    // Known from what was stored, it is forgotten while the document is open, and when it is loaded.
+    let mut server = server;
+    server.terminate().expect("ended");
+    let mut server = server.restart().expect("ready");
+    let mut watching = watch(&server).await;
+    names(&mut watching, &["laptop", "phone"]).await;
+    let api = Api::new(&server, "ada", &laptop);
+    api.post("/devices/phone/revoke", Value::Null).await;
+    names(&mut watching, &["laptop"]).await;
+    api.post("/devices/phone/restore", Value::Null).await;
+    drop(synced(&server, Dialect::Plain, &phone).await);
+    names(&mut watching, &["laptop", "phone"]).await;
+    server.terminate().expect("ended");
+    let server = server.restart().expect("ready");
+    Api::new(&server, "ada", &laptop).post("/devices/phone/revoke", Value::Null).await;
+    names(&mut watch(&server).await, &["laptop"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_signs_itself_out_hears_that_this_is_saved() {
     let server = Server::fresh(&[]).expect("ready");
     let phone = of(&server, "phone");

@@ -99,7 +99,8 @@ impl LocalCopy {
             used: 0,
             wound: false,
             folded: false,
-            urgent: false,
+            // Edits of somebody who gave the copy up, or crashed, may not be on the disk yet, and are offered.
+            urgent: true,
             joint: Joint::default(),
             newest: None,
         };
@@ -205,6 +206,11 @@ impl LocalCopy {
         }
     }
 
+    /// Says whether something has to be on the disk before anybody hears of it.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.urgent
+    }
+
     /// Puts what has to be on the disk there: edits, and what is about to be confirmed.
     pub(crate) fn sync(&mut self) -> Result<(), ClientError> {
         if std::mem::take(&mut self.urgent) || self.joint.owes_confirmation() {
@@ -216,6 +222,7 @@ impl LocalCopy {
     /// Writes the log anew where it has grown long: what a document costs on disk follows its state, not its history.
     pub(crate) fn compact(&mut self) -> Result<(), ClientError> {
         if self.log.is_long() {
+            self.log.note_try();
             let state = self.replica.encode_state()?;
             self.log.rewrite(self.name.as_str(), self.counts, &state)?;
         }

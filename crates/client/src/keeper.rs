@@ -26,7 +26,7 @@ use crate::{
     ClientError, Config,
     aside::Asides,
     boards::Boards,
-    copy::{Line, LocalCopy, Out},
+    copy::{Line, LocalCopy, Out, Phase},
     folder::Folder,
 };
 
@@ -178,31 +178,47 @@ impl Keeper {
         }
         let mut failed: BTreeMap<DocumentName, ClientError> = BTreeMap::new();
         for name in self.touched.clone() {
-            let Some(copy) = self.copies.get_mut(&name) else { continue };
-            if let Err(error) = copy.sync().and_then(|()| copy.compact()) {
+            if let Err(error) = self.store(&name) {
                 tracing::error!(document = %name, %error, "the store failed: the document is opened anew");
                 self.reopen(&name);
                 failed.insert(name, error);
-                continue;
-            }
-            if copy.unsaved() == 0 {
-                self.folder.unmark_unsaved(&name);
-            }
-            if let Some(frame) = copy.confirmation() {
-                self.frames.push((name, frame));
             }
         }
-        for (name, frame) in std::mem::take(&mut self.frames) {
-            if !failed.contains_key(&name) {
-                self.send(frame);
-            }
+        for (_, frame) in std::mem::take(&mut self.frames) {
+            self.send(frame);
         }
         self.publish();
-        self.touched.clear();
+        // What was opened anew is put onto the disk, and joined, with the next batch: with the next ping at the latest.
+        let copies = &self.copies;
+        self.touched.retain(|name| copies.get(name).is_some_and(LocalCopy::is_urgent));
         for (written, tell) in std::mem::take(&mut self.asked) {
             let error = written.iter().find_map(|name| failed.get(name));
             tell(error.map_or(Ok(()), |error| Err(error.clone())));
         }
+    }
+
+    /// Puts onto the disk what was done to a document. Then it may be offered and confirmed: it is joined, if it is not.
+    fn store(&mut self, name: &DocumentName) -> Result<(), ClientError> {
+        let Some(copy) = self.copies.get_mut(name) else { return Ok(()) };
+        copy.sync()?;
+        // Nobody's edit fails with this: all are on the disk, and who made one would make it twice.
+        if let Err(error) = copy.compact() {
+            tracing::warn!(document = %name, %error, "a long log stays as it is");
+            if matches!(error, ClientError::Damaged(_)) {
+                self.reopen(name);
+                return Ok(());
+            }
+        }
+        if copy.unsaved() == 0 {
+            self.folder.unmark_unsaved(name);
+        }
+        if let Some(frame) = copy.confirmation() {
+            self.frames.push((name.clone(), frame));
+        }
+        if self.line == Line::Up && copy.joint.phase == Phase::Apart {
+            self.join(name);
+        }
+        Ok(())
     }
 
     /// Returns unix milliseconds, corrected by the server's clock.

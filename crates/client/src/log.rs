@@ -70,7 +70,12 @@ pub(crate) struct Log {
     len: u64,
     /// Where the state ends.
     state_end: u64,
+    /// Where the file ended when it was last tried to write it anew.
+    tried: u64,
+    /// Something may be in the file and not on the disk.
     dirty: bool,
+    /// The file's name may not be on the disk.
+    unnamed: bool,
     /// Called where the file goes onto the disk; its error is the disk's.
     #[cfg(test)]
     pub(crate) disk: Option<Disk>,
@@ -90,7 +95,6 @@ impl std::fmt::Debug for Disk {
 impl Log {
     /// Opens or makes the file of a document. A torn end is cut off.
     pub(crate) fn open(path: &Path, name: &str, most_bytes: u64) -> Result<(Self, Loaded), Error> {
-        let is_new = !path.exists();
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         if file.metadata()?.len() > most_bytes {
             return Err(Error::new(ErrorKind::InvalidData, format!("{} is too large", path.display())));
@@ -104,15 +108,15 @@ impl Log {
             path: path.to_owned(),
             len: 0,
             state_end: 0,
-            dirty: false,
+            tried: 0,
+            // Who had it open before may have ended, or given it up, before it was put onto the disk.
+            dirty: true,
+            unnamed: true,
             #[cfg(test)]
             disk: None,
         };
         let Some(end) = log.read(&bytes, name, &mut loaded)? else {
             log.begin(name)?;
-            if is_new {
-                sync_folder(path)?;
-            }
             return Ok((log, Loaded::default()));
         };
         if end < bytes.len() {
@@ -125,6 +129,7 @@ impl Log {
             log.file.sync_all()?;
         }
         log.len = end as u64;
+        log.tried = log.state_end;
         log.file.seek(SeekFrom::Start(log.len))?;
         Ok((log, loaded))
     }
@@ -187,6 +192,7 @@ impl Log {
         self.file.write_all(&head)?;
         self.len = head.len() as u64;
         self.state_end = self.len;
+        self.tried = self.len;
         self.dirty = true;
         Ok(())
     }
@@ -220,6 +226,10 @@ impl Log {
             self.file.sync_data()?;
             self.dirty = false;
         }
+        if self.unnamed {
+            sync_folder(&self.path)?;
+            self.unnamed = false;
+        }
         Ok(())
     }
 
@@ -228,12 +238,17 @@ impl Log {
         self.len
     }
 
-    /// Says whether the file is worth writing anew.
+    /// Says whether the file is worth writing anew. Where that failed it has to grow once more before it is tried again.
     pub(crate) fn is_long(&self) -> bool {
-        self.len - self.state_end > REWRITE_BYTES.max(self.state_end * 2)
+        self.len.saturating_sub(self.tried) > REWRITE_BYTES.max(self.state_end * 2)
     }
 
-    /// Writes the file anew from a state: either it stands as before or as it is to be.
+    /// Notes that it was tried to write the file anew.
+    pub(crate) fn note_try(&mut self) {
+        self.tried = self.len;
+    }
+
+    /// Writes the file anew from a state: either it stands as before or as it is to be, and it can be used on in any case.
     pub(crate) fn rewrite(&mut self, name: &str, counts: Counts, state: &[u8]) -> Result<(), Error> {
         let path = self.path.with_extension("new");
         let mut out = MAGIC.to_vec();
@@ -244,12 +259,13 @@ impl Log {
         file.write_all(&out)?;
         file.sync_all()?;
         std::fs::rename(&path, &self.path)?;
-        sync_folder(&self.path)?;
         self.file = file;
         self.len = out.len() as u64;
         self.state_end = self.len;
+        self.tried = self.len;
         self.dirty = false;
-        Ok(())
+        self.unnamed = true;
+        self.sync()
     }
 }
 

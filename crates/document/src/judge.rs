@@ -11,9 +11,12 @@ mod changed;
 mod conversation;
 mod devices;
 mod erased;
+mod fields;
 mod messages;
 mod registers;
 mod tips;
+
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -21,7 +24,7 @@ use serde_json::Value;
 use yrs::{Any, Transact as _};
 
 pub use self::changed::Changed;
-use self::messages::Messages;
+use self::{fields::Fields, messages::Messages};
 use crate::{
     Broken, Pen, Replica,
     hlc::Clock,
@@ -41,6 +44,8 @@ pub struct Ledger {
     messages: Messages,
     /// The registers that say which devices are signed out.
     revoked: Winners,
+    /// The registers that stand here.
+    fields: Fields,
     /// When to look for writers that are gone: with the first edit after a load, then once a day.
     sweep_at_ms: u64,
 }
@@ -175,10 +180,11 @@ impl Ledger {
                 .read(|doc| Winners::read(&doc.transact(), devices::DEVICES, devices::is_revocation))?,
             _ => Winners::default(),
         };
+        let fields = replica.read(|doc| Fields::of(&doc.transact(), &kind))?;
         if !kind.watched().is_empty() {
             replica.watch(kind.watched())?;
         }
-        Ok(Self { kind, messages, revoked, sweep_at_ms: 0 })
+        Ok(Self { kind, messages, revoked, fields, sweep_at_ms: 0 })
     }
 
     /// Judges what was applied to the document since the last call, and writes what follows from it. Call it after
@@ -197,7 +203,8 @@ impl Ledger {
             return Ok(Judgement::default());
         }
         let edited = replica.edit(|pen| {
-            let mut bench = Bench { pen, changes: &changes, judgement: Judgement::default() };
+            let mut bench =
+                Bench { pen, changes: &changes, moved: HashMap::new(), judgement: Judgement::default() };
             // First: what is removed needs no other judgement.
             if let Some(root) = self.kind.conversations() {
                 erased::judge(&mut bench, root);
@@ -208,7 +215,10 @@ impl Ledger {
                 Kind::Profile => devices::judge(&mut bench, &mut self.revoked),
                 _ => {}
             }
-            changed::note(&mut bench, &self.kind, &self.messages);
+            for (root, key) in bench.changes.keys.keys().chain(bench.moved.keys()) {
+                self.fields.refresh(bench.pen.txn(), root, key);
+            }
+            changed::note(&mut bench, &self.kind, &self.messages, &self.fields);
             bench.list_drafts();
             // Last: it moves values to other keys, and changes nothing that holds. What was removed above is not folded
             // into what stays.
@@ -228,13 +238,16 @@ impl Ledger {
 impl Ledger {
     /// Takes in the registers that the judge wrote itself.
     fn note(&mut self, replica: &mut Replica, written: &Changes) -> Result<(), Broken> {
-        let choices = written.keys.keys().filter(|(root, _)| *root == SELECTED);
-        let devices = written.keys.keys().filter(|(root, _)| *root == devices::DEVICES);
-        if choices.clone().chain(devices.clone()).next().is_none() {
+        if written.keys.is_empty() {
             return Ok(());
         }
+        let choices = written.keys.keys().filter(|(root, _)| *root == SELECTED);
+        let devices = written.keys.keys().filter(|(root, _)| *root == devices::DEVICES);
         replica.read(|doc| {
             let txn = doc.transact();
+            for (root, key) in written.keys.keys() {
+                self.fields.refresh(&txn, root, key);
+            }
             for (_, key) in choices {
                 self.messages.tips.chosen(&txn, &self.messages.order, key);
             }
@@ -251,12 +264,14 @@ impl Ledger {
 struct Bench<'a, 'pen, 'doc> {
     pen: &'a mut Pen<'pen, 'doc>,
     changes: &'a Changes,
+    /// Registers under the server's name that the judge moved a value to, with what stood there before.
+    moved: HashMap<(&'static str, Arc<str>), Option<Any>>,
     judgement: Judgement,
 }
 
 impl Bench<'_, '_, '_> {
     /// Lists what clients changed in a root map, with what was committed there, by key.
-    fn offences(&self, root: &'static str) -> Vec<(std::sync::Arc<str>, Option<Any>)> {
+    fn offences(&self, root: &'static str) -> Vec<(Arc<str>, Option<Any>)> {
         let changed = self
             .changes
             .keys

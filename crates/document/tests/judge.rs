@@ -5,7 +5,7 @@ mod support;
 use serde_json::{Value, json};
 use support::{Device, ID, NOW, Server, stamp, texts};
 use syncline_document::{
-    Judgement, Rule,
+    Changed, Judgement, Rule,
     hlc::FUTURE_MS,
     ids::Quarter,
     schema::{
@@ -186,12 +186,22 @@ fn a_register_from_the_future_is_overruled_and_a_later_one_wins() {
     bad.set("conversations", &field, &json!("tomorrow"));
     let judgement = bad.sync(&mut server);
     assert_eq!(judgement.heals[0].rule, Rule::Future);
+    let renamed = || [Changed::ConversationRenamed { conversation: ID.to_owned(), auto: false }];
+    assert_eq!(judgement.changed, renamed());
     let title = |server: &mut Server| index::read(&mut server.replica).expect("reads").remove(0).title;
     assert_eq!(title(&mut server).as_deref(), Some("tomorrow"));
     good.clock_ms = NOW + 10_000;
     good.set("conversations", &field, &json!("today"));
-    good.sync(&mut server);
+    assert_eq!(good.sync(&mut server).changed, renamed());
     assert_eq!(title(&mut server).as_deref(), Some("today"));
+    // Once more, where the server's own stands already; then with what holds anyway.
+    bad.clock_ms += 1000;
+    for told in [&renamed()[..], &[]] {
+        server.now_ms += 20_000;
+        bad.set("conversations", &field, &json!("the day after"));
+        let judgement = bad.sync(&mut server);
+        assert_eq!((judgement.heals.len(), &judgement.changed[..]), (1, told));
+    }
     // What is set by hand is not lost to a guess from the future.
     let mut server = Server::new(Kind::Profile);
     bad.set_with("preferences", "tone", &json!("dry"), &json!({ "source": "explicit" }));
@@ -281,6 +291,7 @@ fn a_revocation_is_told_with_what_stands_then() {
     let judgement = phone.sync(&mut server);
     assert_eq!(judgement.heals.len(), 1);
     assert_eq!(told(&judgement), [("tv".to_owned(), false)]);
+    assert_eq!(judgement.changed, [Changed::DeviceRevoked { device: "tv".to_owned(), revoked: false }]);
 }
 
 #[test]

@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use support::{Device, Server};
-use syncline_document::{Absorbed, schema::conversation::Branch};
+use syncline_document::{
+    Absorbed,
+    schema::{Kind, conversation::Branch},
+};
 use syncline_protocol::limits::Limits;
 
 /// Messages judged at once.
@@ -52,6 +55,36 @@ fn messages_cost_the_same_however_often_somebody_chose_a_branch() {
         }
     };
     assert_near(least(chosen(100)), least(chosen(5_000)));
+}
+
+#[test]
+fn what_changed_is_told_at_the_same_cost_however_many_marks_stand_there() {
+    let marked = |count: usize| {
+        let (mut server, mut device) = (Server::new(Kind::Marks), Device::new(11, "good"));
+        let field = |n: usize| format!("018c1f3e-0000-7000-8000-{n:012}|read");
+        for n in 0..count {
+            device.set("marks", &field(n), &json!(1));
+        }
+        device.sync(&mut server);
+        let once = |seq: usize| {
+            device.set("marks", &field(count / 2), &json!(seq));
+            let update = device.diff(&server.replica.state_vector());
+            let absorbed = server.replica.absorb(&update, &Limits::default());
+            assert!(matches!(absorbed, Absorbed::Applied(_)), "{absorbed:?}");
+            let began = Instant::now();
+            let judgement = server.judge();
+            let took = began.elapsed();
+            assert_eq!(judgement.changed.len(), 1, "{:?}", judgement.changed);
+            took
+        };
+        // What else runs here may make any of them slow, not all.
+        (2..22).map(once).min().expect("some")
+    };
+    let (small, large) = (marked(400), marked(20_000));
+    assert!(
+        large < small * FACTOR + Duration::from_micros(300),
+        "{large:?} where a fiftieth takes {small:?}"
+    );
 }
 
 #[test]

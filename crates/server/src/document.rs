@@ -22,7 +22,7 @@ use syncline_document::{
 };
 use syncline_protocol::{frame::Message, names::DocumentName};
 use syncline_store::{Row, StoreError};
-use syncline_sync::{Edit, Effect, Join, Looking, PeerId, Session, Verdict, Writing};
+use syncline_sync::{Edit, Effect, Join, Looking, PeerId, Room, Session, Verdict, Writing};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -200,11 +200,12 @@ impl Document {
     pub(crate) fn compose(
         &self,
         writing: &mut Option<Writing>,
+        room: Room,
         origin: Origin,
     ) -> Option<Result<Told, SubmitError>> {
         self.begin(|edit, session, now, fx| {
             if let Some(writing) = writing.take() {
-                session.compose(edit, origin, writing, now, fx);
+                session.compose(edit, origin, writing, room, now, fx);
             }
         })
     }
@@ -472,11 +473,29 @@ impl Document {
                     tracing::error!(document = %me.name, reason, "document cannot be loaded");
                     me.engine.metrics.load_failed();
                 }
-                me.enter_epoch(epoch, |session, now, fx| session.loaded(outcome, now, fx));
+                me.enter_epoch(epoch, |session, now, fx| {
+                    session.loaded(outcome, now, fx);
+                    me.forget_revoked(session);
+                });
                 me.engine.sent.loaded(&me.name);
             });
         };
         self.engine.journal.load(self.name.clone(), Box::new(reply));
+    }
+
+    /// Has a session forget the devices that were signed out while it was not in memory.
+    fn forget_revoked(&self, session: &mut Session) {
+        let Some(user) = self.name.owner().map(Arc::<str>::from) else { return };
+        for device in session.devices() {
+            match self.engine.revoked.is_revoked(&**self.engine.journal.store(), &user, &device) {
+                Ok(true) => session.forget_device(&device),
+                Ok(false) => {}
+                // It counts as one that may come back, until the document is loaded again.
+                Err(error) => {
+                    tracing::warn!(document = %self.name, %error, "a device's standing cannot be read");
+                }
+            }
+        }
     }
 
     /// Takes note of a durable sequence; [`Document::tell_durable`] passes the newest on, once.
@@ -524,7 +543,8 @@ impl Document {
             if let Some((feed, number)) = untold.event {
                 feed.tell(number);
             }
-            if let Some(texts) = untold.texts {
+            // What was erased meanwhile has left the index already: nothing is to be read of it again.
+            if let Some(texts) = untold.texts.filter(|_| inner.erased.is_none()) {
                 self.engine.finder.note(&self.name, texts);
             }
         }

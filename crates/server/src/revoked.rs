@@ -7,7 +7,7 @@
 //! are closed: so none slips through between the two.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Weak},
 };
 
@@ -23,6 +23,8 @@ use crate::{
 
 /// Answers that are kept.
 const ANSWERS: usize = 65_536;
+/// Devices that open documents are still to forget; those of more are forgotten when the documents are loaded again.
+const GONE: usize = 4_096;
 
 /// A device of a user.
 type Device = (Arc<str>, Arc<str>);
@@ -32,6 +34,8 @@ type Device = (Arc<str>, Arc<str>);
 pub struct Revoked {
     answers: Mutex<Answers>,
     sockets: Mutex<Sockets>,
+    /// Those that were signed out a moment ago.
+    gone: Mutex<HashSet<Device>>,
 }
 
 #[derive(Debug, Default)]
@@ -94,8 +98,23 @@ impl Revoked {
         }
     }
 
+    /// Takes the devices that were signed out since it was last asked, with their users.
+    pub(crate) fn take_gone(&self) -> HashSet<Device> {
+        std::mem::take(&mut *self.gone.lock())
+    }
+
     /// Closes the sockets of those that are signed out.
     pub(crate) fn close(&self, user: &str, devices: &[DeviceStanding]) {
+        let mut gone = self.gone.lock();
+        for DeviceStanding { device, is_revoked } in devices {
+            let device = (user.into(), device.as_str().into());
+            if !is_revoked {
+                gone.remove(&device);
+            } else if gone.len() < GONE {
+                gone.insert(device);
+            }
+        }
+        drop(gone);
         for DeviceStanding { device, .. } in devices.iter().filter(|standing| standing.is_revoked) {
             let sockets = self.sockets.lock();
             let listed = sockets.by_device.get(&(user.into(), device.as_str().into()));
@@ -183,5 +202,9 @@ mod tests {
         assert!(expected.code().1.len() <= 123);
         drop(listed);
         assert!(revoked.sockets.lock().by_device.is_empty());
+        assert_eq!(revoked.take_gone(), HashSet::from([("ada".into(), "phone".into())]));
+        revoked.close("ada", &standing(true));
+        revoked.close("ada", &standing(false));
+        assert!(revoked.take_gone().is_empty(), "it was let in again");
     }
 }

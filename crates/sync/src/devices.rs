@@ -122,6 +122,18 @@ impl Devices {
         }
     }
 
+    /// Lists the devices.
+    pub(crate) fn ids(&self) -> Vec<Arc<str>> {
+        self.side.devices.keys().cloned().collect()
+    }
+
+    /// A device does not come back: nothing is behind for its sake. Says whether it was known.
+    pub(crate) fn forget(&mut self, id: &str) -> bool {
+        let known = self.side.devices.remove(id).is_some();
+        self.unsaved |= known;
+        known
+    }
+
     /// A device has everything up to `sequence`. Says whether that is news.
     pub(crate) fn receive(&mut self, id: &str, sequence: Sequence) -> bool {
         let Some(device) = self.side.devices.get_mut(id) else { return false };
@@ -194,6 +206,18 @@ mod tests {
         assert_eq!((back.received("a"), back.side.refused), (7, 1));
         back.restore(b"not json");
         assert_eq!(back.received("a"), 7);
+    }
+
+    #[test]
+    fn a_device_that_is_forgotten_is_behind_in_nothing() {
+        let mut devices = Devices::default();
+        devices.arrive(&"phone".into(), None, None, 8, 5);
+        devices.encode();
+        assert!(!devices.forget("laptop") && !devices.unsaved);
+        assert!(devices.forget("phone") && devices.unsaved);
+        devices.leave("phone", 9);
+        assert!(!devices.receive("phone", 3) && devices.ids().is_empty());
+        assert!(devices.status("d", 3).contains(r#""devices":[]"#));
     }
 
     #[test]

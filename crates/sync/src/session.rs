@@ -25,7 +25,7 @@ use crate::{
     body::{Body, Done, Outcome},
     budget::Share,
     devices::Devices,
-    live::{Looking, Writing},
+    live::{Looking, Room, Writing},
     peer::Peer,
     presence::Presence,
     tasks::{Compose, Look, Reading, Source, Task},
@@ -218,6 +218,18 @@ impl Session {
         true
     }
 
+    /// Lists the devices that have opened the document, as far as it is known here.
+    pub fn devices(&self) -> Vec<Arc<str>> {
+        self.devices.ids()
+    }
+
+    /// A device was signed out for good: nobody waits for it to catch up.
+    pub fn forget_device(&mut self, id: &str) {
+        if self.devices.forget(id) {
+            self.status_changed();
+        }
+    }
+
     /// Changes what a peer may do: its token was replaced.
     pub fn set_access(&mut self, id: PeerId, access: Access) {
         if let Some(peer) = self.peer_mut(id) {
@@ -298,11 +310,12 @@ impl Session {
         edit: Edit,
         origin: Origin,
         writing: Writing,
+        room: Room,
         now_ms: u64,
         fx: &mut Vec<Effect>,
     ) {
         self.used_ms = now_ms;
-        self.submit(Task::Compose(Box::new(Compose { edit, origin, writing })), now_ms, fx);
+        self.submit(Task::Compose(Box::new(Compose { edit, origin, writing, room })), now_ms, fx);
     }
 
     /// Has the document read, once it is there.

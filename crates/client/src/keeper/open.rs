@@ -6,7 +6,7 @@ use syncline_protocol::names::DocumentName;
 use super::Keeper;
 use crate::{
     ClientError,
-    copy::{Joining, Line, LocalCopy, Phase},
+    copy::{Joining, LocalCopy, Phase},
 };
 
 /// Quarters that are looked for in the store: ten years.
@@ -82,10 +82,8 @@ impl Keeper {
             }
         }
         self.copies.insert(name.clone(), copy);
+        // It is joined once what stands in it is on the disk.
         self.touched.insert(name.clone());
-        if self.line == Line::Up {
-            self.join(name);
-        }
         Ok(())
     }
 

@@ -162,8 +162,10 @@ fn what_the_disk_does_not_take_is_neither_called_kept_nor_offered() {
     bench.set("a");
     bench.keeper.settle();
     assert_eq!(bench.told.lock().as_slice(), [Err(ClientError::Store("full".to_owned()))]);
-    assert!(!bench.kinds().contains(&"update"));
-    // It is joined anew from what is stored, and writes under another client id.
+    // It is joined anew from what is stored, once that is on the disk, and writes under another client id.
+    assert_eq!(bench.kinds(), ["detach"]);
+    bench.keeper.settle();
+    assert_eq!(bench.kinds(), ["auth", "step1"]);
     bench.answered(&mut Replica::new());
     bench.set("b");
     bench.keeper.settle();
@@ -177,6 +179,66 @@ fn what_the_disk_does_not_take_is_neither_called_kept_nor_offered() {
     }
     let seen = preferences::read(&mut server, 0).expect("reads");
     assert!(seen.iter().any(|preference| preference.name == "b"), "{sent:?}");
+}
+
+#[test]
+fn an_edit_is_on_the_disk_though_the_copy_was_opened_anew_for_another_one() {
+    let mut bench = Bench::new();
+    bench.connect();
+    bench.answered(&mut Replica::new());
+    bench.hear(&SAVED);
+    bench.keeper.settle();
+    bench.set("a");
+    // As after an edit behind it that the disk did not take.
+    let profile = bench.profile.clone();
+    bench.keeper.reopen(&profile);
+    let put = Arc::new(Mutex::new(Vec::new()));
+    let (told, seen) = (bench.told.clone(), put.clone());
+    bench.on_disk(move || {
+        seen.lock().push(told.lock().len());
+        Ok(())
+    });
+    bench.sent();
+    bench.keeper.settle();
+    assert_eq!((&put.lock()[..], &bench.told.lock()[..]), (&[0][..], &[Ok(())][..]));
+    assert_eq!((bench.kinds(), bench.unsaved()), (vec!["auth", "step1"], 1));
+}
+
+#[test]
+fn an_edit_that_is_kept_does_not_fail_where_the_log_cannot_be_written_anew() {
+    let mut bench = Bench::new();
+    bench.connect();
+    bench.answered(&mut Replica::new());
+    bench.hear(&SAVED);
+    bench.keeper.settle();
+    bench.sent();
+    // A folder stands where the new file is to be.
+    let stored = bench.keeper.folder.log(&bench.profile);
+    let wall = stored.with_extension("new");
+    std::fs::create_dir(&wall).expect("a folder");
+    let copy = bench.keeper.copies.get_mut(&bench.profile).expect("is open");
+    let nothing = crate::log::Record::Remote(&[0, 0]);
+    while !copy.log.is_long() {
+        copy.log.append(nothing).expect("added");
+    }
+    bench.set("a");
+    bench.keeper.settle();
+    assert_eq!(&bench.told.lock()[..], &[Ok(())]);
+    assert_eq!(bench.kinds(), ["update"], "it stays joined");
+    let long = bench.keeper.copies[&bench.profile].log.bytes();
+    // Not with every edit is it tried again, but once the log has grown.
+    std::fs::remove_dir(&wall).expect("removed");
+    bench.set("b");
+    bench.keeper.settle();
+    let copy = bench.keeper.copies.get_mut(&bench.profile).expect("is open");
+    assert!(copy.log.bytes() > long);
+    while !copy.log.is_long() {
+        copy.log.append(nothing).expect("added");
+    }
+    bench.set("c");
+    bench.keeper.settle();
+    assert!(bench.keeper.copies[&bench.profile].log.bytes() < long);
+    assert_eq!((bench.told.lock().len(), bench.unsaved()), (3, 3));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Judges registers: those that come from the future, and those under the server's name. Folds what writers left behind
 //! that are gone.
 
-use std::{cmp::Ordering, collections::HashMap};
+use std::{cmp::Ordering, collections::HashMap, sync::Arc};
 
 use super::{Bench, Rule};
 use crate::{
@@ -53,9 +53,13 @@ fn overrule(
 ) {
     let own_key = format!("{field}@{}", Writer::SERVER);
     let stamped = Entry { writer: Writer::server(), hlc: clock.tick(now_ms), ..offered.clone() };
-    let stays = bench.pen.get(root, &own_key).and_then(|stored| Entry::parse(Writer::server(), &stored));
+    let stood = bench.pen.get(root, &own_key);
+    let stays = stood.as_ref().and_then(|stored| Entry::parse(Writer::server(), stored));
     // The server may hold a stronger one, folded from elsewhere: a preference set by hand.
     if stays.is_none_or(|stays| stamped.cmp(&stays, ranking) == Ordering::Greater) {
+        let own_key: Arc<str> = own_key.into();
+        // What stood there before the first of several.
+        bench.moved.entry((root, own_key.clone())).or_insert(stood);
         bench.pen.set(root, own_key, stamped.stored());
     }
     let key = format!("{field}@{}", offered.writer);

@@ -16,7 +16,7 @@ use syncline_document::{
 };
 use syncline_protocol::names::{DocumentName, check_user};
 use syncline_store::StoreError;
-use syncline_sync::Draft;
+use syncline_sync::{Draft, Room};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{at, problem::Problem};
@@ -329,6 +329,16 @@ impl Home {
         kind: &Kind,
         write: impl FnOnce(&mut Desk<'_>) -> Result<R, Stop> + Send + 'static,
     ) -> Result<R, Problem> {
+        self.write_with(Room::Needed, kind, write).await
+    }
+
+    /// As [`Home::write`], where what is written may be a little thing, or make room.
+    pub(super) async fn write_with<R: Send + 'static>(
+        &self,
+        room: Room,
+        kind: &Kind,
+        write: impl FnOnce(&mut Desk<'_>) -> Result<R, Stop> + Send + 'static,
+    ) -> Result<R, Problem> {
         self.writable()?;
         let writer = self.writer();
         let name = self.name(kind)?;
@@ -336,7 +346,7 @@ impl Home {
             return Err(Problem::forbidden("this token does not write this part of the user's state"));
         }
         self.open.room().await;
-        let composed = self.open.registry.compose(&name, self.origin(), move |draft| {
+        let composed = self.open.registry.compose(&name, room, self.origin(), move |draft| {
             let mut desk = Desk { draft, writer, updates: Vec::new() };
             let outcome = match write(&mut desk) {
                 Ok(value) => Ok(value),

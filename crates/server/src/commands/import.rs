@@ -14,6 +14,7 @@ use crate::{
         remote::{Remote, encode},
         runtime,
     },
+    offline::Offline,
     serve::StopSignal,
 };
 
@@ -64,23 +65,44 @@ async fn offline(
         stop.come().await;
         draining.cancel();
     });
+    let imported = take_all(&offline, user, files, progress).await;
+    stopping.abort();
+    // However it went: what was taken in is committed.
+    let closed = offline.close().await;
+    imported.and(closed.map_err(Failure::from))
+}
+
+async fn take_all(
+    offline: &Offline,
+    user: &str,
+    files: Vec<(String, File)>,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
     for (name, file) in files {
         let Some(home) = offline.home(user) else { break };
         progress.begin(&name, file.metadata().map_or(0, |metadata| metadata.len()));
         let (lines, mut told) = mpsc::channel(AHEAD);
         let taking = tokio::spawn(take_in(home, file, lines));
-        while let Some(line) = told.recv().await {
-            progress.tell(&line)?;
+        let mut shown = Ok(());
+        while shown.is_ok()
+            && let Some(line) = told.recv().await
+        {
+            shown = progress.tell(&line);
         }
+        if shown.is_err() {
+            // Nobody sees any more how far it is: it ends between two conversations.
+            offline.draining().cancel();
+        }
+        drop(told);
         taking
             .await
             .map_err(|error| Failure::Check(format!("the import failed, which is a bug: {error}")))?;
+        shown?;
         if progress.end()? {
             break;
         }
     }
-    stopping.abort();
-    Ok(offline.close().await?)
+    Ok(())
 }
 
 /// Has a running server import.

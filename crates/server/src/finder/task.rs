@@ -11,15 +11,15 @@ use syncline_document::{Replica, fold};
 use syncline_protocol::names::DocumentName;
 use syncline_search::{Batch, Index, Opened, Options, SearchError};
 use syncline_store::{Store, StoreError};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{Erased, Erasure, Erasures, Noted, Texts, read};
-use crate::app::Open;
+use crate::{app::Open, edits::SubmitError};
 
 /// Changed documents taken at a time.
 const PIECE: usize = 32;
-/// Between two pieces: what changes often is read once.
+/// From one piece to the next: what changes often is read once.
 const PACE: Duration = Duration::from_millis(50);
 /// Stored documents listed at a time.
 const PAGE: usize = 64;
@@ -153,17 +153,22 @@ impl<'a> Feeder<'a> {
             if overflowed {
                 self.begin_again();
             }
-            if !changed.is_empty() {
-                for (name, noted) in changed {
-                    self.index_changed(&name, noted).await?;
-                }
-                sleep(PACE).await;
-            } else if !self.caught_up {
+            let until = Instant::now() + PACE;
+            let idle = changed.is_empty();
+            for (name, noted) in changed {
+                self.index_changed(&name, noted).await?;
+            }
+            let was_caught_up = self.caught_up;
+            while !self.caught_up {
+                // One step at the least, whatever changed: edits may never cease.
                 self.catch_up().await?;
-                if self.caught_up {
-                    finder.waiting.lock().catching_up = false;
+                if idle || Instant::now() >= until {
+                    break;
                 }
-            } else {
+            }
+            if !idle {
+                sleep_until(until).await;
+            } else if was_caught_up {
                 tokio::select! {
                     biased;
                     () = self.stop.cancelled() => {}
@@ -229,6 +234,15 @@ impl<'a> Feeder<'a> {
 
     /// Indexes all that is durable of a document.
     async fn index_whole(&mut self, name: &DocumentName) -> Result<(), SearchError> {
+        // It may still be stored: from its name being burned on it is not to be found.
+        match self.open.registry.alive(name) {
+            Ok(()) => {}
+            Err(SubmitError::Erased(_)) => {
+                self.known.remove(name);
+                return self.apply(read::gone(name).into_iter().collect()).await;
+            }
+            Err(error) => return Err(SearchError::Io(error.to_string())),
+        }
         let (store, of) = (self.open.store.clone(), name.clone());
         match blocking(move || stored_batches(&*store, &of)).await? {
             Ok(batches) => {
@@ -271,6 +285,7 @@ impl<'a> Feeder<'a> {
             }
             None => {
                 self.caught_up = true;
+                self.open.registry.engine().finder.waiting.lock().catching_up = false;
                 tracing::info!(event = "search_caught_up", "all documents are indexed");
             }
         }

@@ -15,6 +15,7 @@ use syncline_document::{
 };
 use syncline_search::{Filter, Options, Page};
 use syncline_store::{CommitReport, MemoryStore, Writer, WriterOptions};
+use syncline_sync::Room;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -27,11 +28,26 @@ struct Bench {
     open: Arc<Open>,
     folder: tempfile::TempDir,
     stop: CancellationToken,
+    /// What the task waits for to begin.
+    asked: Option<(Place, Erasures)>,
     running: tokio::task::JoinHandle<()>,
 }
 
 impl Bench {
     fn new() -> Self {
+        let mut bench = Self::waiting();
+        bench.start();
+        bench
+    }
+
+    /// Has the task begin.
+    fn start(&mut self) {
+        let (place, asked) = self.asked.take().expect("did not begin");
+        self.running = tokio::spawn(run(self.open.clone(), place, asked, self.stop.clone()));
+    }
+
+    /// Makes all but the task.
+    fn waiting() -> Self {
         let store = Arc::new(MemoryStore::new().expect("a store"));
         let journal = Writer::start(
             store.clone(),
@@ -53,8 +69,7 @@ impl Bench {
         let open = Arc::new(Open::new(&config, engine, erasures));
         let options = Options { commit_ms: 20, ..Options::default() };
         let place = Place { folder: folder.path().join("search"), options, reopen: LONG };
-        let running = tokio::spawn(run(open.clone(), place, asked, stop.clone()));
-        Self { open, folder, stop, running }
+        Self { open, folder, stop, asked: Some((place, asked)), running: tokio::spawn(async {}) }
     }
 
     fn finder(&self) -> &Arc<Finder> {
@@ -73,7 +88,7 @@ impl Bench {
             model: None,
             parts: vec![json!({ "type": "text", "text": text })],
         };
-        let written = self.open.registry.compose(&name, origin(), move |draft| {
+        let written = self.open.registry.compose(&name, Room::Needed, origin(), move |draft| {
             let edited = draft.replica.edit(|pen| conversation::append(pen, &message))?;
             Ok((edited.value, edited.update))
         });
@@ -84,7 +99,7 @@ impl Bench {
         let name = DocumentName::parse("ada/index/2022-q1").expect("a name");
         let (id, title) = (ConversationId::parse(ID).expect("an id"), title.to_owned());
         let stamp = Stamp { writer: Name::parse("phone.a").expect("a writer"), hlc: Hlc::at(1_000) };
-        let written = self.open.registry.compose(&name, origin(), move |draft| {
+        let written = self.open.registry.compose(&name, Room::Needed, origin(), move |draft| {
             let edited = draft.replica.edit(|pen| index::set(pen, &id, &stamp, &Setting::Title(title)))?;
             Ok((edited.value, edited.update))
         });
@@ -156,6 +171,40 @@ async fn what_is_erased_leaves_every_file_and_the_rest_stays() {
     bench.running.await.expect("ends");
     let late = Erasure::User { user: "ada".to_owned() };
     assert!(bench.open.registry.engine().finder.erase(late).await.is_err(), "nobody does it any more");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_earlier_run_missed_is_found_though_edits_never_cease() {
+    let mut bench = Bench::waiting();
+    bench.say("m1", "zebra").await;
+    let finder = bench.finder().clone();
+    let noted_then = async {
+        while finder.waiting.lock().documents.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, noted_then).await.expect("is noted");
+    // As after a restart: nobody knows of it, and others are edited all the time.
+    finder.waiting.lock().documents.clear();
+    finder.note(&name(1), noted(1, &[]));
+    let editing = tokio::spawn(async move {
+        for sequence in 2.. {
+            finder.note(&name(1), noted(sequence, &[]));
+            tokio::task::yield_now().await;
+        }
+    });
+    bench.start();
+    bench.until("zebra", 1).await;
+    assert!(!editing.is_finished());
+    editing.abort();
+    let caught_up = async {
+        while bench.finder().standing().indexing {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, caught_up).await.expect("catches up");
+    bench.stop.cancel();
+    bench.running.await.expect("ends");
 }
 
 fn name(n: usize) -> DocumentName {
