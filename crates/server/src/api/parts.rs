@@ -65,7 +65,8 @@ mod tests {
             json!({ "type": "text", "text": "", "erased": true }),
             json!({ "type": "file", "url": " Data:image/png;base64,AA==" }),
         ] {
-            assert_eq!(check(&[bad.clone()]).map_err(|problem| problem.code()), Err("unfit"), "{bad}");
+            let parts = [bad];
+            assert_eq!(check(&parts).map_err(|problem| problem.code()), Err("unfit"), "{parts:?}");
         }
     }
 }
