@@ -1,8 +1,16 @@
 //! Import and export over HTTP, on real input: `../shared/data/conversations.json` beside the repository.
 
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
 use serde_json::{Value, json};
 use syncline_tests::{
-    Server, http, run,
+    Server, http, limited,
+    rest::Api,
+    run,
     story::{real, story},
     token,
 };
@@ -59,4 +67,33 @@ async fn what_cannot_be_read_is_told_and_stops_nothing() {
     let reader = token(server.data(), "ada", &["--role", "reader"]);
     let refused = http().post(server.url("/v1/users/ada/import")).bearer_auth(reader).body("[]").send().await;
     assert_eq!(refused.expect("an answer").status(), 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_so_many_go_at_once_and_one_may_take_longer_than_a_request() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let limits = [("transfers", 1), ("http_ms", 500)];
+    let server = limited::start(&folder, &[], &limits).expect("ready");
+    let key = token(server.data(), "ada", &[]);
+    let ada = Api::new(&server, "ada", &key);
+    let began = Instant::now();
+    let mut slow = TcpStream::connect(server.address()).expect("a connection");
+    let head = format!(
+        "POST /v1/users/ada/import HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n\
+         connection: close\r\ncontent-length: 2\r\n\r\n["
+    );
+    slow.write_all(head.as_bytes()).expect("sent");
+    while ada.call("GET", "/export", Value::Null).await.status != 503 {}
+    let refused = ada.call("POST", "/import", json!([])).await;
+    assert_eq!(refused.problem(), (503, "busy"));
+    while began.elapsed() < Duration::from_millis(700) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    slow.write_all(b"]").expect("sent");
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let export = ada.call("GET", "/export", Value::Null).await;
+    assert_eq!((export.status.as_u16(), export.header("content-type")), (200, "application/zip"));
+    assert_ne!(export.header("content-length"), "");
 }

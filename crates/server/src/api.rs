@@ -16,6 +16,7 @@ mod kept;
 mod merge;
 mod messages;
 mod paging;
+mod parts;
 mod preferences;
 mod problem;
 mod profile;
@@ -27,7 +28,11 @@ use std::sync::Arc;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(crate) use self::{home::Home, idempotency::once, problem::too_many};
+pub(crate) use self::{
+    home::Home,
+    idempotency::once,
+    problem::{is_api, no_such_path, too_many, wrong_method},
+};
 use crate::app::App;
 
 /// What the document says beside its paths.
@@ -86,9 +91,12 @@ pub(crate) fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(erasures::list))
         .routes(routes!(events::events))
         .routes(routes!(search::search))
-        .routes(routes!(transfer::import))
-        .routes(routes!(transfer::export))
         .routes(routes!(transfer::chat))
+}
+
+/// Builds the routes through which whole files go: they have a time of their own.
+pub(crate) fn transfers() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(transfer::import)).routes(routes!(transfer::export))
 }
 
 /// Builds the routes that take uploads. They take as long as bytes keep coming, and no `Idempotency-Key`: a blob's name

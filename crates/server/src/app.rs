@@ -49,6 +49,8 @@ pub struct App {
     pub(crate) counts: Counts,
     /// Keys of API writes that are under way, with their users.
     pub(crate) keyed: Mutex<HashSet<String>>,
+    /// Places for imports and exports.
+    pub(crate) transfers: Arc<Semaphore>,
     engine: OnceLock<Arc<Open>>,
     opened: watch::Sender<bool>,
     held: Mutex<HashMap<IpAddr, usize>>,
@@ -112,6 +114,7 @@ impl App {
             room: Arc::new(Room::new(limits)),
             connections: Arc::new(Semaphore::new(limits.connections)),
             counts: Counts::new(&config),
+            transfers: Arc::new(Semaphore::new(limits.transfers)),
             config,
             auth,
             metrics,

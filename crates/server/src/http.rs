@@ -18,7 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde_json::json;
 use syncline_protocol::names::DocumentName;
 use syncline_store::Store;
@@ -38,7 +38,9 @@ use error::Refusal;
 pub fn router(app: Arc<App>) -> Router {
     let (api, mut described) = api::router().split_for_parts();
     let (uploads, of_uploads) = api::uploads().split_for_parts();
+    let (transfers, of_transfers) = api::transfers().split_for_parts();
     described.merge(of_uploads);
+    described.merge(of_transfers);
     let described: Arc<str> = description::render(described).into();
     let asked = Router::new()
         .merge(api.route_layer(from_fn_with_state(app.clone(), api::once)))
@@ -64,7 +66,13 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .merge(looked_up)
-        // An upload has a time of its own.
+        // Uploads, imports and exports have times of their own.
+        .merge(
+            transfers
+                .route_layer(from_fn_with_state(app.clone(), api::once))
+                .layer(from_fn_with_state(app.clone(), limit_transfer))
+                .layer(from_fn_with_state(app.clone(), rates::limit)),
+        )
         .merge(uploads.layer(from_fn_with_state(app.clone(), rates::limit)))
         .merge(asked)
         .fallback(page::serve)
@@ -122,8 +130,12 @@ async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
     Ok(([(header::CONTENT_TYPE, kind)], text.await?).into_response())
 }
 
-async fn wrong_method() -> Refusal {
+async fn wrong_method(uri: Uri) -> Response {
+    if api::is_api(uri.path()) {
+        return api::wrong_method();
+    }
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "this path takes another method")
+        .into_response()
 }
 
 /// Finds out who asks.
@@ -174,7 +186,15 @@ async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) 
 }
 
 async fn limit_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let limit = Duration::from_millis(app.config.limits.http_ms);
+    within(app.config.limits.http_ms, request, next).await
+}
+
+async fn limit_transfer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    within(app.config.limits.transfer_ms, request, next).await
+}
+
+async fn within(limit_ms: u64, request: Request, next: Next) -> Response {
+    let limit = Duration::from_millis(limit_ms);
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {

@@ -7,7 +7,7 @@
 //! | `last/{document}` | [`Last`]: the last turn of a conversation |
 //! | `audit/{document}/{2 hex digits}` | [`Audit`]: what had to be healed lately, and who had written it; a ring |
 //! | `revoked/{user}/{device}` | the device is signed out for good (`revoked.rs`): no row, and it is not |
-//! | `etag/{user}/{tag}` | preferences as a caller saw them, for 30 days (`api/merge.rs`) |
+//! | `etag/{user}/{tag}[-{part}]` | preferences as a caller saw them, for 30 days (`api/merge.rs`) |
 //! | `blob/...`, `upload/...`, `mention/...` | files that messages refer to (`blobs.rs`) |
 //! | `event/{user}/{16 hex digits}` | what an edit changed (`events.rs`) |
 //! | `idem/{user}/{hash of a key}` | what a write over HTTP answered, for a day (`api/idempotency.rs`) |

@@ -25,7 +25,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     at::{AtConversation, parse_id},
     home::{Desk, Home, Stop},
-    paging::{Page, Paging, present},
+    paging::{Page, Paging, digits, present},
     problem::Problem,
 };
 use crate::{
@@ -35,6 +35,8 @@ use crate::{
 
 /// Tags that one call sets.
 const TAGS: usize = 64;
+/// Bytes of what a conversation came from.
+const ORIGIN_BYTES: usize = 4 << 10;
 
 /// A conversation in a list.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -104,7 +106,7 @@ pub(super) struct NewConversation {
     tags: Vec<String>,
     #[serde(default)]
     pinned: bool,
-    /// What it came from.
+    /// What it came from, at most 4 KiB.
     origin: Option<String>,
 }
 
@@ -175,6 +177,12 @@ impl Item {
             self.id
         )
     }
+}
+
+/// Says whether a text may be the place of an item.
+fn is_place(text: &str) -> bool {
+    let rest = text.strip_prefix(['0', '1']).and_then(|rest| digits(rest, 13));
+    rest.is_some_and(|id| ConversationId::parse(id).is_some())
 }
 
 impl Filter {
@@ -252,7 +260,7 @@ pub(super) async fn list(
     }
     items.retain(|item| filter.takes(item));
     items.sort_by_cached_key(Item::place);
-    Ok(Json(paging?.0.cut(items, Item::place)?))
+    Ok(Json(paging?.0.cut(items, Item::place, is_place)?))
 }
 
 /// Makes a conversation.
@@ -273,6 +281,10 @@ pub(super) async fn create(
     home.alive(&id)?;
     if new.tags.len() > TAGS {
         return Err(Problem::bad(format!("a call sets at most {TAGS} tags")));
+    }
+    if new.origin.as_ref().is_some_and(|origin| origin.len() > ORIGIN_BYTES) {
+        let detail = format!("`origin` has at most {ORIGIN_BYTES} bytes");
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unfit", detail));
     }
     let mut settings: Vec<Setting> = new.tags.into_iter().map(|tag| Setting::Tag(tag, true)).collect();
     settings.extend(new.title.map(Setting::Title));

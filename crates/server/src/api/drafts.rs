@@ -14,7 +14,7 @@ use syncline_document::{
 use syncline_sync::Room;
 use utoipa::ToSchema;
 
-use super::{at::AtConversation, home::Home, paging::Page, problem::Problem};
+use super::{at::AtConversation, home::Home, paging::Page, parts, problem::Problem};
 
 /// A draft.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -104,6 +104,7 @@ pub(super) async fn set(
 ) -> Result<Json<Item>, Problem> {
     home.writable()?;
     let Json(new) = body?;
+    parts::check_urls(&new.attachments)?;
     let (wanted, writer, fresh) = (id.clone(), home.writer(), home.fresh_id());
     home.write(&Kind::Drafts, move |desk| {
         let before = own(drafts::read(desk.replica())?, &wanted, &writer);

@@ -116,7 +116,7 @@ pub(super) async fn list(
     paging: Result<Query<Paging>, QueryRejection>,
 ) -> Result<Json<Page<Receipt>>, Problem> {
     let Query(paging) = paging?;
-    let (limit, after) = paging.bounds()?;
+    let (limit, after) = paging.bounds(|id| uuid::Uuid::parse_str(id).is_ok())?;
     let mut items = ledger::list(&*asked.home.open.store, &asked.home.user, after, limit + 1)?;
     let more = items.len() > limit;
     items.truncate(limit);

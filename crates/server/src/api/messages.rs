@@ -25,7 +25,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     at::{AtConversation, AtMessage},
     home::{Desk, Home, Stop},
-    paging::{Page, Paging},
+    paging::{Page, Paging, digits},
+    parts,
     problem::Problem,
 };
 
@@ -118,8 +119,9 @@ pub(super) struct NewAlternative {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Opinion {
-    /// 1, 0 or -1.
-    v: i8,
+    /// 1, 0 or -1; null takes back what was said.
+    #[serde(deserialize_with = "Option::deserialize")]
+    v: Option<i8>,
     #[serde(default)]
     tags: Vec<String>,
     text: Option<String>,
@@ -159,6 +161,12 @@ impl Turn {
             Some(seq) => format!("{seq:016x}"),
             None => format!("{:016x}{:013}{}", u64::MAX, self.at, self.id),
         }
+    }
+
+    /// Says whether a text may be such a place.
+    fn is_place(text: &str) -> bool {
+        let Some((seq, rest)) = text.split_at_checked(16) else { return false };
+        seq.bytes().all(|b| b.is_ascii_hexdigit()) && (rest.is_empty() || digits(rest, 13).is_some())
     }
 }
 
@@ -243,7 +251,7 @@ pub(super) async fn list(
     let messages =
         home.look(&Kind::Conversation(id), move |replica| conversation::messages(replica, branch)).await?;
     let turns = messages.into_iter().map(Turn::from).collect();
-    Ok(Json(paging?.0.cut(turns, Turn::place)?))
+    Ok(Json(paging?.0.cut(turns, Turn::place, Turn::is_place)?))
 }
 
 /// Appends a turn.
@@ -257,10 +265,16 @@ pub(super) async fn append(
 ) -> Result<(StatusCode, Json<Turn>), Problem> {
     home.writable()?;
     let Json(new) = body?;
+    parts::check(&new.parts)?;
     let stamp = home.blank_stamp();
     let id_of = new.id.unwrap_or_else(|| home.fresh_id());
     let turn = home.append(&id, move |desk| {
         let parent = match new.parent {
+            Some(parent) if conversation::message(desk.replica(), &parent)?.is_none() => {
+                let detail =
+                    "`parent` names no turn of this conversation: leave it out to follow the last one";
+                return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_parent", detail).into());
+            }
             Some(parent) => Some(parent),
             None => tip(desk.replica())?,
         };
@@ -305,6 +319,7 @@ pub(super) async fn alternative(
 ) -> Result<(StatusCode, Json<Turn>), Problem> {
     home.writable()?;
     let Json(new) = body?;
+    parts::check(&new.parts)?;
     let stamp = home.blank_stamp();
     let id_of = new.id.unwrap_or_else(|| home.fresh_id());
     let turn = home.append(&id, move |desk| {
@@ -338,9 +353,9 @@ pub(super) async fn feedback(
 ) -> Result<Json<Turn>, Problem> {
     home.writable()?;
     let Json(opinion) = body?;
-    let feedback = Feedback { v: opinion.v, tags: opinion.tags, text: opinion.text };
+    let feedback = opinion.v.map(|v| Feedback { v, tags: opinion.tags, text: opinion.text });
     let turn = home.about(id, message, move |desk, id| {
-        desk.edit(|pen, stamp| conversation::set_feedback(pen, id, stamp, Some(&feedback)))
+        desk.edit(|pen, stamp| conversation::set_feedback(pen, id, stamp, feedback.as_ref()))
     });
     Ok(Json(turn.await?))
 }

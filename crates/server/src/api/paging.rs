@@ -30,10 +30,10 @@ pub(super) struct Page<T> {
 }
 
 impl Paging {
-    /// Returns how many items a page has, and the cursor.
-    pub(super) fn bounds(&self) -> Result<(usize, Option<&str>), Problem> {
+    /// Returns how many items a page has, and the cursor, which `is_place` has to take.
+    pub(super) fn bounds(&self, is_place: impl Fn(&str) -> bool) -> Result<(usize, Option<&str>), Problem> {
         let after = self.after.as_deref();
-        if after.is_some_and(|after| after.len() > 256) {
+        if after.is_some_and(|after| after.len() > 256 || !is_place(after)) {
             return Err(Problem::bad("this cursor is none of ours"));
         }
         Ok((self.limit.unwrap_or(USUAL).clamp(1, MOST), after))
@@ -41,8 +41,13 @@ impl Paging {
 
     /// Cuts a page out of sorted items. `place` names an item's place in that order, so that a list that changed
     /// meanwhile goes on where it was.
-    pub(super) fn cut<T>(&self, items: Vec<T>, place: impl Fn(&T) -> String) -> Result<Page<T>, Problem> {
-        let (limit, after) = self.bounds()?;
+    pub(super) fn cut<T>(
+        &self,
+        items: Vec<T>,
+        place: impl Fn(&T) -> String,
+        is_place: impl Fn(&str) -> bool,
+    ) -> Result<Page<T>, Problem> {
+        let (limit, after) = self.bounds(is_place)?;
         let rest =
             items.into_iter().skip_while(|item| after.is_some_and(|after| place(item).as_str() <= after));
         let mut items: Vec<T> = rest.take(limit + 1).collect();
@@ -51,6 +56,12 @@ impl Paging {
         let next = items.last().filter(|_| more).map(&place);
         Ok(Page { items, next })
     }
+}
+
+/// Takes so many decimal digits off the beginning of a text.
+pub(super) fn digits(text: &str, count: usize) -> Option<&str> {
+    let (digits, rest) = text.split_at_checked(count)?;
+    digits.bytes().all(|b| b.is_ascii_digit()).then_some(rest)
 }
 
 /// Reads a field that may be null, and tells that from one that is not there.
@@ -66,7 +77,7 @@ mod tests {
 
     fn page(limit: usize, after: Option<&str>) -> Page<u32> {
         let paging = Paging { limit: Some(limit), after: after.map(str::to_owned) };
-        paging.cut((1..=5).collect(), |item| format!("{item:03}")).expect("a page")
+        paging.cut((1..=5).collect(), |item| format!("{item:03}"), |_| true).expect("a page")
     }
 
     #[test]
@@ -83,7 +94,12 @@ mod tests {
     #[test]
     fn a_page_is_never_empty_by_request_and_never_huge() {
         assert_eq!(page(0, None).items, [1]);
+        let paging = Paging { limit: None, after: Some("12x".to_owned()) };
+        assert!(paging.bounds(|text| digits(text, 2) == Some("")).is_err(), "a cursor of another kind");
         let paging = Paging { limit: Some(usize::MAX), after: None };
-        assert_eq!(paging.cut((0..1000).collect(), u32::to_string).expect("a page").items.len(), MOST);
+        assert_eq!(
+            paging.cut((0..1000).collect(), u32::to_string, |_| true).expect("a page").items.len(),
+            MOST
+        );
     }
 }

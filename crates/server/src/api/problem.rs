@@ -109,6 +109,22 @@ pub(crate) fn too_many(detail: String) -> Response {
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail).into_response()
 }
 
+/// Says whether a path is below those of the API.
+pub(crate) fn is_api(path: &str) -> bool {
+    path.strip_prefix("/v1/users").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Answers a request for a path of the API that is none.
+pub(crate) fn no_such_path() -> Response {
+    Problem::missing("path: /openapi.json tells which there are").into_response()
+}
+
+/// Answers a request with a method that a path of the API does not take.
+pub(crate) fn wrong_method() -> Response {
+    let detail = "this path takes another method: `Allow` says which";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", detail).into_response()
+}
+
 impl IntoResponse for Problem {
     fn into_response(mut self) -> Response {
         let etag = self.etag.take();
@@ -165,7 +181,11 @@ impl From<StoreError> for Problem {
 
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
-        Self::new(rejection.status(), "bad_request", rejection.body_text())
+        let code = match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+            _ => "bad_request",
+        };
+        Self::new(rejection.status(), code, rejection.body_text())
     }
 }
 

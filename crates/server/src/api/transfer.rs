@@ -8,15 +8,18 @@ mod intake;
 
 use std::{
     fs::File,
-    io::{Seek, SeekFrom, Write},
+    io::{self, Seek, SeekFrom, Write},
+    sync::Arc,
+    time::Duration,
 };
 
 use axum::{
     Json,
     body::Body,
-    extract::Request,
+    extract::{Request, State},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderValue, StatusCode, header};
 use syncline_document::schema::{
@@ -24,10 +27,14 @@ use syncline_document::schema::{
     conversation::{self, Branch},
 };
 use syncline_exchange::openai::{self, ChatMessage};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    time::timeout,
+};
 
 pub(crate) use self::intake::{Told, take_in};
 use super::{at::AtConversation, home::Home, problem::Problem};
+use crate::app::App;
 
 /// The largest file.
 const FILE_BYTES: u64 = 1 << 30;
@@ -44,19 +51,43 @@ const PIECE: usize = 64 << 10;
     params(("user" = String, Path)),
     request_body(content = String, content_type = "application/octet-stream"),
     responses((status = 200, content_type = "application/x-ndjson", body = String), (status = "default", body = Problem)))]
-pub(super) async fn import(home: Home, request: Request) -> Result<Response, Problem> {
+pub(super) async fn import(
+    State(app): State<Arc<App>>,
+    home: Home,
+    request: Request,
+) -> Result<Response, Problem> {
     home.writable()?;
+    let place = place(&app)?;
     let file = spool(request.into_body()).await?;
     let (lines, mut told) = mpsc::channel::<Told>(AHEAD);
-    let tasks = home.tasks.clone();
-    tasks.spawn(async move { take_in(home, file, lines).await });
-    let lines = stream::poll_fn(move |cx| told.poll_recv(cx));
+    let (give, mut shown) = mpsc::channel::<Told>(AHEAD);
+    let patience = Duration::from_millis(app.config.limits.send_ms);
+    app.tasks.spawn(async move {
+        take_in(home, file, lines).await;
+        drop(place);
+    });
+    app.tasks.spawn(async move {
+        while let Some(line) = told.recv().await {
+            if !matches!(timeout(patience, give.send(line)).await, Ok(Ok(()))) {
+                // Who does not read does not hold up the import, nor its place.
+                return;
+            }
+        }
+    });
+    let lines = stream::poll_fn(move |cx| shown.poll_recv(cx));
     let body = Body::from_stream(lines.map(|line| {
         let mut text = serde_json::to_vec(&line)?;
         text.push(b'\n');
         Ok::<_, serde_json::Error>(text)
     }));
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+}
+
+/// Takes a place among the imports and exports.
+fn place(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
+    app.transfers.clone().try_acquire_owned().map_err(|_| {
+        Problem::unavailable("busy", "too many imports and exports at once: try again in a while")
+    })
 }
 
 /// Puts a body in a file that goes with its handle.
@@ -84,15 +115,45 @@ async fn spool(body: Body) -> Result<File, Problem> {
 #[utoipa::path(get, path = "/v1/users/{user}/export", tag = "transfer",
     params(("user" = String, Path)),
     responses((status = 200, content_type = "application/zip", body = Vec<u8>), (status = "default", body = Problem)))]
-pub(super) async fn export(home: Home) -> Result<Response, Problem> {
-    let file = tokio::fs::File::from_std(home.archive().await?);
-    let pieces = tokio_util::io::ReaderStream::with_capacity(file, PIECE);
-    let mut response = Body::from_stream(pieces).into_response();
+pub(super) async fn export(State(app): State<Arc<App>>, home: Home) -> Result<Response, Problem> {
+    let place = place(&app)?;
+    let file = home.archive().await?;
+    let bytes = file
+        .metadata()
+        .map_err(|error| Problem::unavailable("no_room", format!("the archive cannot be read: {error}")))?
+        .len();
+    let (give, mut pieces) = mpsc::channel(AHEAD);
+    app.tasks.clone().spawn(async move {
+        tokio::select! {
+            biased;
+            () = app.draining.cancelled() => {}
+            () = hand_over(file, give, app.config.limits.send_ms, app.config.limits.transfer_ms) => {}
+        }
+        drop(place);
+    });
+    let mut response = Body::from_stream(stream::poll_fn(move |cx| pieces.poll_recv(cx))).into_response();
     let headers = response.headers_mut();
+    // One that breaks off is seen by this.
+    headers.insert(header::CONTENT_LENGTH, bytes.into());
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/zip"));
     let name = HeaderValue::from_static("attachment; filename=\"syncline-export.zip\"");
     headers.insert(header::CONTENT_DISPOSITION, name);
     Ok(response)
+}
+
+/// Gives a file to whoever reads, as long as they do.
+async fn hand_over(file: File, give: mpsc::Sender<io::Result<Bytes>>, idle_ms: u64, longest_ms: u64) {
+    let mut pieces = tokio_util::io::ReaderStream::with_capacity(tokio::fs::File::from_std(file), PIECE);
+    let giving = async {
+        while let Some(piece) = pieces.next().await {
+            let given = timeout(Duration::from_millis(idle_ms), give.send(piece)).await;
+            if !matches!(given, Ok(Ok(()))) {
+                return;
+            }
+        }
+    };
+    // Whoever reads on sees by the length that was announced that something is missing.
+    let _ = timeout(Duration::from_millis(longest_ms), giving).await;
 }
 
 /// Gives out the branch that is shown as OpenAI chat messages.

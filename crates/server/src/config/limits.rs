@@ -156,7 +156,7 @@ pub struct Limits {
     pub journal_bytes: u64,
     /// The JSON body of one HTTP request. An update may have `message_bytes`.
     pub http_json_bytes: usize,
-    /// One HTTP request, its body included, backups and uploads of blobs aside.
+    /// One HTTP request, its body included, backups, uploads of blobs, imports and exports aside.
     pub http_ms: u64,
     /// Updates over HTTP that wait for one document. Beyond them: 503, try again.
     pub http_edits_per_document: usize,
@@ -177,6 +177,11 @@ pub struct Limits {
     /// One call that uploads: it is broken off then, and what came is kept. It breaks off earlier where nothing comes
     /// for `send_ms`.
     pub blob_call_ms: u64,
+    /// Imports and exports under way at the same time, of all users. Beyond them: 503, try again.
+    pub transfers: usize,
+    /// The time in which the file of an import has to come, and one in which an export is gathered, then fetched. It ends
+    /// earlier where a reader takes nothing for `send_ms`.
+    pub transfer_ms: u64,
     /// A blob that nothing has referred to for this long is removed.
     pub blob_grace_ms: u64,
     /// Time between two steps of the search for such blobs; a step looks at 256.
@@ -292,6 +297,8 @@ impl Default for Limits {
             blob_upload_ms: 24 * 60 * 60 * 1_000,
             blob_transfers: 64,
             blob_call_ms: 10 * 60 * 1_000,
+            transfers: 4,
+            transfer_ms: 10 * 60 * 1_000,
             blob_grace_ms: 24 * 60 * 60 * 1_000,
             blob_sweep_ms: 10_000,
             rate_reads: 12_000,

@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
 use super::error::Refusal;
+use crate::api;
 
 /// The built page. In development builds it is read from the folder at each request.
 #[derive(RustEmbed)]
@@ -20,6 +21,9 @@ const PAGES: [&str; 2] = ["index.html", "docs.html"];
 const NOT_BUILT: &str = "the page is not in this binary: run `make web`, then build the server again";
 
 pub(super) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    if api::is_api(uri.path()) {
+        return api::no_such_path();
+    }
     if method != Method::GET && method != Method::HEAD {
         return Refusal::not_found("there is nothing at this path").into_response();
     }
