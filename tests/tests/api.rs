@@ -152,6 +152,11 @@ async fn unread_turns_are_counted_and_own_ones_are_read() {
     assert_eq!(read(3).await["unread"], 0);
     assert_eq!(read(2).await["unread"], 1);
     assert_eq!(ada.get("/conversations").await["items"][0]["unread"], 1);
+    // What has not come yet cannot have been read.
+    assert_eq!(read(99_999).await["unread"], 0);
+    let turn = json!({ "role": "assistant", "parts": [{ "type": "text", "text": "one more" }] });
+    ada.post(&format!("{path}/messages"), turn).await;
+    assert_eq!(ada.get(&path).await["unread"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

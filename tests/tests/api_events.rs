@@ -257,6 +257,33 @@ async fn what_is_not_kept_any_more_is_a_reset_and_bounds_hold() {
     timeout(DEADLINE, waits).await.expect("comments");
 }
 
+/// Reads on until the stream says why it ends.
+async fn ends(stream: &mut Stream) -> Value {
+    loop {
+        let told = stream.told().await;
+        if told.name == "end" {
+            assert_eq!(stream.next().await.expect("an end"), None);
+            return told.data["reason"].clone();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_with_its_device_and_with_its_user() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = limited::start(&folder, &[], &[("event_keep_alive_ms", 50)]).expect("ready");
+    let key = token(server.data(), "ada", &["--device", "laptop"]);
+    let ada = Api::new(&server, "ada", &key);
+    let phone = token(server.data(), "ada", &["--device", "phone"]);
+    let (mut of_phone, _) = listen(&server, &phone, None).await;
+    let (mut of_laptop, _) = listen(&server, &key, None).await;
+    ada.post("/devices/phone/revoke", Value::Null).await;
+    assert_eq!(ends(&mut of_phone).await, "device_revoked");
+    assert_eq!(of_laptop.told().await.name, "device.revoked", "others hear on");
+    ada.post("/erase", Value::Null).await;
+    assert_eq!(ends(&mut of_laptop).await, "gone");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_shows_what_its_token_opens_and_ends_with_it() {
     let server = Server::fresh(&[]).expect("ready");

@@ -140,3 +140,28 @@ async fn a_merge_needs_a_base_that_is_known_and_writes_all_or_nothing() {
     assert_eq!(unfit.problem(), (422, "unfit"));
     assert_eq!(stands(&ada, "a").await.expect("is there").0, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_builds_on_long_values_and_tells_an_agent_what_did_not_win() {
+    let server = Server::fresh(&[]).expect("ready");
+    let (ada, agent) = (by(&server, "owner"), by(&server, "agent"));
+    for name in ["a", "b"] {
+        put(&ada, name, json!({ "value": name.repeat(40_000) })).await;
+    }
+    for n in 0..80 {
+        put(&ada, &format!("n{n:02}"), json!({ "value": "x".repeat(1_000) })).await;
+    }
+    let base = ada.call("GET", "/preferences", Value::Null).await.header("etag").to_owned();
+    put(&ada, "b", json!({ "value": "c".repeat(40_000) })).await;
+    let wishes = json!({ "a": 1, "b": 1, "n79": 1 });
+    let merged = ada.call_with("PATCH", "/preferences", wishes, &[("if-match", &base)]).await.ok();
+    assert_eq!(merged["applied"], json!(["a", "n79"]));
+    let conflict = json!([{ "name": "b", "theirs": "c".repeat(40_000), "yours": 1 }]);
+    assert_eq!(merged["conflicts"], conflict, "a long base is left out");
+
+    let base = agent.call("GET", "/preferences", Value::Null).await.header("etag").to_owned();
+    let wishes = json!({ "a": 2, "z": 2 });
+    let merged = agent.call_with("PATCH", "/preferences", wishes, &[("if-match", &base)]).await.ok();
+    assert_eq!(merged["applied"], json!(["z"]));
+    assert_eq!(merged["conflicts"], json!([{ "name": "a", "base": 1, "theirs": 1, "yours": 2 }]));
+}

@@ -21,6 +21,10 @@ async fn a_device_is_named_and_revoked() {
     let unfit = ada.call("PUT", "/devices/a%20b", json!({ "name": "x" })).await;
     assert_eq!(unfit.problem(), (422, "unfit"));
     assert_eq!(ada.call("PUT", "/devices/tv", json!({})).await.problem(), (404, "not_found"));
+    let agent = Api::new(&server, "ada", &token(server.data(), "ada", &["--role", "agent"]));
+    for path in ["/devices/laptop/restore", "/devices/phone/revoke"] {
+        assert_eq!(agent.call("POST", path, Value::Null).await.problem(), (403, "forbidden"), "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use reqwest::StatusCode;
@@ -27,15 +28,17 @@ fn said(text: &str) -> Value {
 /// Searches until the answer is as wanted.
 async fn until(api: &Api, query: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     let mut last = Value::Null;
+    // What was written is found after a while: nothing tells when. Not faster than the rate limits allow.
+    let mut looks = tokio::time::interval(Duration::from_millis(20));
     let asked = timeout(DEADLINE, async {
         loop {
+            looks.tick().await;
             // Right after a start the index is not open yet: 503.
             let answer = api.call("GET", &format!("/search?{query}"), Value::Null).await;
             last = answer.body;
             if answer.status.is_success() && is_so(&last) {
                 break;
             }
-            tokio::task::yield_now().await;
         }
     });
     let in_time = asked.await.is_ok();
@@ -289,5 +292,48 @@ async fn real_conversations_are_found_as_a_scan_of_them_finds_them() {
         let pairs: BTreeSet<String> =
             hits.iter().map(|hit| format!("{}{}", hit["conversation"], hit["message"])).collect();
         assert_eq!(pairs.len(), count, "{word}: nothing twice");
+    }
+}
+
+fn in_folder(folder: &Path, word: &str) -> bool {
+    std::fs::read_dir(folder).expect("a folder").flatten().any(|item| {
+        if item.file_type().is_ok_and(|kind| kind.is_dir()) {
+            return in_folder(&item.path(), word);
+        }
+        let bytes = std::fs::read(item.path()).expect("a file");
+        bytes.windows(word.len()).any(|window| window == word.as_bytes())
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_just_before_it_was_erased_is_never_found_again() {
+    let server = Server::fresh(&[]).expect("ready");
+    let [ada, bob] = ["ada", "bob"].map(|user| Api::new(&server, user, &token(server.data(), user, &[])));
+    // The index is open, and writes every second: what is erased is on its way there.
+    ada.post("/conversations", json!({ "id": SECOND, "title": "opening" })).await;
+    until(&ada, "q=opening", "the index is open", |page| count(page) == 1).await;
+    for user in [&ada, &bob] {
+        user.post("/conversations", json!({ "id": FIRST, "title": "zyzzyva title" })).await;
+        for _ in 0..3 {
+            user.post(&format!("/conversations/{FIRST}/messages"), said("quokka turn")).await;
+        }
+    }
+    ada.post(&format!("/conversations/{FIRST}/erase"), Value::Null).await;
+    bob.post("/erase", Value::Null).await;
+    // What was noted before this is in the index before this is.
+    ada.post(&format!("/conversations/{SECOND}/messages"), said("afterwards")).await;
+    until(&ada, "q=afterwards", "what came later", |page| count(page) == 1 && page["indexing"] == false)
+        .await;
+    for word in ["quokka", "zyzzyva"] {
+        assert_eq!(count(&ada.get(&format!("/search?q={word}&deleted=true")).await), 0, "{word}");
+    }
+    let mut server = server.restart().expect("ready");
+    let ada = Api::new(&server, "ada", &token(server.data(), "ada", &[]));
+    until(&ada, "q=afterwards", "all is indexed", |page| count(page) == 1 && page["indexing"] == false).await;
+    assert!(server.terminate().expect("ends").success());
+    let index = server.data().join("search");
+    assert!(in_folder(&index, "afterwards"));
+    for word in ["quokka", "zyzzyva"] {
+        assert!(!in_folder(&index, word), "{word}");
     }
 }

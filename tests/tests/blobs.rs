@@ -393,6 +393,31 @@ async fn a_blob_is_deleted_by_hand_only_where_nothing_refers_to_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upload_ends_with_its_device_and_with_its_user() {
+    let (server, _folder) = start(&[], &[]);
+    let ada = Caller::new(&server, "ada");
+    let device = token(server.data(), "ada", &["--device", "phone"]);
+    let phone = Caller { token: device, ..Caller::new(&server, "ada") };
+    let content = content(LARGE);
+    let cases = [(&phone, "/devices/phone/revoke", 401, "device_revoked"), (&ada, "/erase", 410, "gone")];
+    for (round, (caller, path, status, code)) in cases.into_iter().enumerate() {
+        let mut stream = caller.begin(&server, &content, LARGE - 1);
+        // It is under way once some of it came.
+        reaches(&server, "syncline_blob_received_bytes_total", (round * LARGE + 1) as f64).await;
+        ada.api.post(path, Value::Null).await;
+        stream.write_all(&content[LARGE - 1..]).expect("sent");
+        let (mut answer, mut piece) = (String::new(), [0; 1024]);
+        while !answer.contains(code) {
+            let length = stream.read(&mut piece).expect("an answer");
+            assert_ne!(length, 0, "{answer}");
+            answer.push_str(&String::from_utf8_lossy(&piece[..length]));
+        }
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        assert_eq!(files(&server.data().join("blobs")), Vec::<PathBuf>::new(), "nothing is kept");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn verify_reads_every_blob_and_a_restore_tells_what_is_missing() {
     let (mut server, folder) = start(&[], &[]);
     let ada = Caller::new(&server, "ada");

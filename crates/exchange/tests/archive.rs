@@ -28,7 +28,7 @@ fn id(text: &str) -> ConversationId {
 }
 
 fn stamp(writer: &str, ms: u64) -> Stamp {
-    Stamp { writer: Writer::parse(writer).expect("a writer"), hlc: Hlc::at(1_700_000_000_000 + ms) }
+    Stamp { writer: Writer::parse(writer).expect("a writer"), hlc: Hlc::at(NOW - 1_000_000 + ms) }
 }
 
 fn turn(id: &str, role: &str, parent: Option<&str>, beside: Option<&str>, parts: &Value) -> NewMessage {

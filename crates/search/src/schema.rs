@@ -15,7 +15,7 @@ use crate::{batch::Item, key, limits::TEXT_BYTES};
 
 /// The layout of the index and the way words are made. Another number is another folder: a change of either raises
 /// it, and the index is built again.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// The name under which the library knows [`crate::tokens::UserWords`].
 pub(crate) const TOKENIZER: &str = "user-words";

@@ -255,18 +255,15 @@ impl Attachments {
         principal: &Result<Principal, Denied>,
         answer: bool,
     ) -> Result<bool, Closing> {
-        let rights =
-            match DocumentName::parse(address.document) {
-                Ok(name) => {
-                    self.visitor.rights_of(&self.app, principal, &name).and_then(|(principal, access)| {
-                        match self.open.registry.erased(&name) {
-                            Some(reason) => Err(Closing::Erased(reason.to_owned())),
-                            None => Ok((name, principal, access)),
-                        }
-                    })
-                }
-                Err(error) => Err(Closing::Forbidden(error.to_string())),
-            };
+        let rights = match DocumentName::parse(address.document) {
+            Ok(name) => {
+                self.visitor.rights_of(&self.app, principal, &name).and_then(|(principal, access)| {
+                    self.open.registry.alive(&name)?;
+                    Ok((name, principal, access))
+                })
+            }
+            Err(error) => Err(Closing::Forbidden(error.to_string())),
+        };
         let (name, principal, access) = match rights {
             Ok(rights) => rights,
             Err(closing) => return self.deny(address.raw, closing).map(|()| false),
@@ -390,7 +387,7 @@ impl Attachments {
             self.outbound.close(closing(denied));
         }
         let attached = self.open.registry.attach(name, &join, &self.outbound);
-        let (document, peer) = attached.map_err(|erased| Closing::Erased(erased.to_string()))?;
+        let (document, peer) = attached?;
         Ok(Joined {
             document,
             peer,

@@ -156,6 +156,8 @@ pub(crate) struct Blobs {
     slots: Mutex<HashMap<Key, Slot>>,
     transfers: Arc<Semaphore>,
     gates: [tokio::sync::Mutex<()>; GATES],
+    /// Held by whoever looks whether a blob may go.
+    looking: tokio::sync::Mutex<()>,
 }
 
 impl Blobs {
@@ -168,6 +170,7 @@ impl Blobs {
             limits: limits.clone(),
             slots: Mutex::default(),
             gates: Default::default(),
+            looking: tokio::sync::Mutex::default(),
         })
     }
 

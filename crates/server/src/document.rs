@@ -22,7 +22,7 @@ use syncline_document::{
 };
 use syncline_protocol::{frame::Message, names::DocumentName};
 use syncline_store::{Row, StoreError};
-use syncline_sync::{Edit, Effect, Join, Looking, PeerId, Session, Verdict, Writing};
+use syncline_sync::{Edit, Effect, Join, Looking, PeerId, Room, Session, Verdict, Writing};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -200,11 +200,12 @@ impl Document {
     pub(crate) fn compose(
         &self,
         writing: &mut Option<Writing>,
+        room: Room,
         origin: Origin,
     ) -> Option<Result<Told, SubmitError>> {
         self.begin(|edit, session, now, fx| {
             if let Some(writing) = writing.take() {
-                session.compose(edit, origin, writing, now, fx);
+                session.compose(edit, origin, writing, room, now, fx);
             }
         })
     }
@@ -273,10 +274,23 @@ impl Document {
             self.end_session(inner);
             return None;
         };
-        for effect in effects.drain(..) {
-            self.perform(inner, effect);
-        }
+        let epoch = inner.epoch;
+        let performed = catch_unwind(AssertUnwindSafe(|| {
+            for effect in effects.drain(..) {
+                self.perform(inner, effect);
+                if inner.epoch != epoch {
+                    // The session was ended: what else it asked for builds on what is not kept.
+                    break;
+                }
+            }
+        }));
         EFFECTS.set(effects);
+        if performed.is_err() {
+            self.end_session(inner);
+        }
+        if inner.epoch != epoch {
+            return None;
+        }
         let tick = inner.session.next_tick_ms().unwrap_or(NEVER);
         self.next_tick_ms.store(tick, Ordering::Relaxed);
         let session = &inner.session;
@@ -293,10 +307,10 @@ impl Document {
         }
     }
 
-    /// Ends a session in which something panicked, a broken invariant: what it had not saved is still on its
-    /// devices, which are closed and sync with a fresh session. The server goes on.
+    /// Ends a session in which something panicked, or an edit of which the journal refused, a broken invariant: what it
+    /// had not saved is still on its devices, which are closed and sync with a fresh session. The server goes on.
     fn end_session(&self, inner: &mut Inner) {
-        tracing::error!(document = %self.name, "a session panicked and is ended");
+        tracing::error!(document = %self.name, "a session is ended: an invariant of it is broken");
         self.engine.metrics.panicked();
         inner.epoch += 1;
         inner.last = None;
@@ -331,7 +345,7 @@ impl Document {
                 if rows.is_empty() {
                     self.engine.journal.append(entry, me);
                 } else {
-                    self.append_together([(entry, me)], rows);
+                    self.append_together(inner, [(entry, me)], rows);
                 }
             }
             Effect::AppendJudged { entry, judged, verdict } => {
@@ -367,19 +381,36 @@ impl Document {
         }
     }
 
-    fn append_together(&self, entries: impl IntoIterator<Item = (Entry, Arc<Self>)>, rows: Vec<Row>) {
+    fn append_together(
+        &self,
+        inner: &mut Inner,
+        entries: impl IntoIterator<Item = (Entry, Arc<Self>)>,
+        rows: Vec<Row>,
+    ) {
         if let Err(error) = self.engine.journal.append_together(entries, rows) {
-            // The journal is closed: nothing is acked any more, and the devices keep what they wrote.
-            tracing::error!(document = %self.name, %error, "an edit came too late");
+            self.not_queued(inner, &error);
         }
+    }
+
+    /// Draws the consequences of an edit that was applied and not queued.
+    fn not_queued(&self, inner: &mut Inner, error: &StoreError) {
+        if *error == StoreError::Closed {
+            // Nothing is acked any more, and the devices keep what they wrote.
+            tracing::error!(document = %self.name, %error, "an edit came too late");
+            return;
+        }
+        // The session believes that it is on its way: a later commit would ack it. Devices offer it to a fresh one.
+        tracing::error!(event = "edit_not_queued", document = %self.name, %error);
+        self.end_session(inner);
     }
 
     /// Queues what was judged with all that follows from it, and notes what is to be told once that is durable.
     fn append_judged(&self, inner: &mut Inner, entry: Entry, judged: Option<Entry>, verdict: &Verdict) {
         let Some(me) = self.me.upgrade() else { return };
+        let first = entry.sequence;
         if !verdict.judgement.devices.is_empty() {
             let standings = verdict.judgement.devices.clone();
-            self.standings.lock().push((entry.sequence, standings));
+            self.standings.lock().push((first, standings));
         }
         let mut rows = self.rows(inner, entry.sequence, verdict);
         let updates = [Some(&entry), judged.as_ref()].into_iter().flatten().map(|entry| &*entry.bytes);
@@ -405,8 +436,11 @@ impl Document {
                     inner.untold.push_back(Untold { sequence, event, texts });
                 }
             }
-            // The journal is closed: nothing is acked any more, and the devices keep what they wrote.
-            Err(error) => tracing::error!(document = %self.name, %error, "an edit came too late"),
+            Err(error) => {
+                self.standings.lock().retain(|(due, _)| *due != first);
+                self.not_queued(inner, &error);
+                return;
+            }
         }
         self.engine.metrics.judged(&verdict.judgement);
         self.engine.sent.judged(&self.name, &verdict.judgement);
@@ -509,7 +543,8 @@ impl Document {
             if let Some((feed, number)) = untold.event {
                 feed.tell(number);
             }
-            if let Some(texts) = untold.texts {
+            // What was erased meanwhile has left the index already: nothing is to be read of it again.
+            if let Some(texts) = untold.texts.filter(|_| inner.erased.is_none()) {
                 self.engine.finder.note(&self.name, texts);
             }
         }
@@ -547,6 +582,9 @@ impl Document {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
 
 /// Leaves of every device how it stands last.
 fn newest(standings: Vec<DeviceStanding>) -> Vec<DeviceStanding> {

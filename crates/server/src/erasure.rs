@@ -41,7 +41,7 @@ pub struct Target {
 
 /// Something that is derived from documents and has to forget what is erased: an index, a feed.
 pub trait Forgets: Send + Sync {
-    /// Forgets all of it, durably. It may be called again for the same: at the next start, where the server died before
+    /// Forgets all of it, durably, once the store holds nothing of it any more. It may be called again for the same: at the next start, where the server died before
     /// the erasure was done. Runs where blocking is allowed.
     ///
     /// # Errors
@@ -119,3 +119,6 @@ impl Target {
         path
     }
 }
+
+#[cfg(test)]
+mod tests;

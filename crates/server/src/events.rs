@@ -71,7 +71,7 @@ impl Batch {
         for changed in &judgement.changed {
             let event = json!(changed);
             let bytes = event.to_string().len();
-            if more > judgement.more_changed || bytes > room {
+            if more > judgement.more_changed || bytes + 1 > room {
                 more += 1;
             } else {
                 room -= bytes + 1;

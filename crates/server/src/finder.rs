@@ -139,7 +139,10 @@ impl Noted {
         }
         for changed in &judgement.changed {
             match changed {
-                Changed::ConversationRenamed { conversation, .. } if is_index => {
+                Changed::ConversationRenamed { conversation, .. }
+                | Changed::ConversationErased { conversation }
+                    if is_index =>
+                {
                     names.insert(conversation.clone());
                 }
                 Changed::MessageErased { message, .. } | Changed::MessageState { message, .. } => {

@@ -110,8 +110,8 @@ pub(crate) fn judge<B>(
 /// Says whether a visitor will be let in to a document, as far as is known before the store is open.
 fn admission(app: &App, visitor: &Visitor, name: &DocumentName) -> Result<(), Closing> {
     visitor.rights(app, name)?;
-    match app.engine().and_then(|open| open.registry.erased(name)) {
-        Some(reason) => Err(Closing::Erased(reason.to_owned())),
+    match app.engine() {
+        Some(open) => Ok(open.registry.alive(name)?),
         None => Ok(()),
     }
 }

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use syncline_sync::Ending;
 use tokio::sync::Notify;
 
-use crate::config::Limits;
+use crate::{config::Limits, edits::SubmitError};
 
 /// Why a socket is to be closed. [`Closing::code`] is the one place that knows the codes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +61,15 @@ impl Closing {
             Self::Timeout(reason) => (4408, reason),
             Self::TokenExpired => (4501, "the token has expired: reconnect with a new one"),
             Self::Gone => (1000, ""),
+        }
+    }
+}
+
+impl From<SubmitError> for Closing {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Erased(reason) => Self::Erased(reason.to_owned()),
+            other => Self::TryLater(other.to_string()),
         }
     }
 }

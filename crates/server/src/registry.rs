@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use syncline_document::{Broken, Replica, record::Origin};
 use syncline_protocol::names::DocumentName;
 use syncline_store::writer::Writer;
-use syncline_sync::{Draft, Join, Looking, PeerId, Settings, Writing};
+use syncline_sync::{Draft, Join, Looking, PeerId, Room, Settings, Writing};
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -136,7 +136,7 @@ impl Registry {
     /// Attaches a connection to a document. Concurrent first openers get the same handle, and await one load.
     ///
     /// # Errors
-    /// [`SubmitError::Erased`].
+    /// [`SubmitError::Erased`]; [`SubmitError::Unavailable`] where it cannot be opened for now.
     pub fn attach(
         &self,
         name: &DocumentName,
@@ -144,7 +144,7 @@ impl Registry {
         outbound: &Arc<Outbound>,
     ) -> Result<(Arc<Document>, PeerId), SubmitError> {
         loop {
-            let document = self.document(name);
+            let document = self.document(name)?;
             if let Some(peer) = document.attach(join.clone(), outbound)? {
                 return Ok((document, peer));
             }
@@ -162,7 +162,7 @@ impl Registry {
         origin: Origin,
     ) -> Result<(), SubmitError> {
         let told = loop {
-            if let Some(told) = self.document(name).submit(update.clone(), origin.clone()) {
+            if let Some(told) = self.document(name)?.submit(update.clone(), origin.clone()) {
                 break told?;
             }
         };
@@ -177,6 +177,7 @@ impl Registry {
     pub async fn compose<R: Send + 'static>(
         &self,
         name: &DocumentName,
+        room: Room,
         origin: Origin,
         write: impl FnOnce(Draft<'_>) -> Result<(R, Option<Bytes>), Broken> + Send + 'static,
     ) -> Result<R, SubmitError> {
@@ -188,7 +189,7 @@ impl Registry {
             Ok(update)
         }));
         let told = loop {
-            if let Some(told) = self.document(name).compose(&mut writing, origin.clone()) {
+            if let Some(told) = self.document(name)?.compose(&mut writing, room, origin.clone()) {
                 break told?;
             }
         };
@@ -216,7 +217,7 @@ impl Registry {
             Box::new(move || drop(given.send(outcome)))
         }));
         loop {
-            if let Some(begun) = self.document(name).look(&mut looking) {
+            if let Some(begun) = self.document(name)?.look(&mut looking) {
                 begun?;
                 break;
             }
@@ -229,7 +230,7 @@ impl Registry {
     /// # Errors
     /// [`SubmitError::Crowded`]: try again.
     pub fn reading(&self, name: &DocumentName) -> Result<OwnedSemaphorePermit, SubmitError> {
-        self.document(name).reading()
+        self.document(name)?.reading()
     }
 
     /// Burns the names of open documents, once the rows that say so are durable: what is opened later finds those.
@@ -239,13 +240,19 @@ impl Registry {
         }
     }
 
-    /// Says why a document's name is burned, if it is.
-    pub fn erased(&self, name: &DocumentName) -> Option<&'static str> {
-        ledger::burned(&**self.engine.journal.store(), name).unwrap_or_else(|error| {
-            // Nothing can be read: whoever is let in is told so when it is needed.
-            tracing::error!(document = %name, %error, "the ledger of erasures cannot be read");
-            None
-        })
+    /// Refuses a document whose name is burned.
+    ///
+    /// # Errors
+    /// [`SubmitError::Erased`]; [`SubmitError::Unavailable`] where that cannot be read: nobody is let in then.
+    pub fn alive(&self, name: &DocumentName) -> Result<(), SubmitError> {
+        match ledger::burned(&**self.engine.journal.store(), name) {
+            Ok(None) => Ok(()),
+            Ok(Some(reason)) => Err(SubmitError::Erased(reason)),
+            Err(error) => {
+                tracing::error!(document = %name, %error, "the ledger of erasures cannot be read");
+                Err(SubmitError::Unavailable(format!("it cannot be read whether this was erased: {error}")))
+            }
+        }
     }
 
     /// Tells every document, and those that are opened later, that the store takes nothing more.
@@ -328,20 +335,25 @@ impl Registry {
         }
     }
 
-    fn document(&self, name: &DocumentName) -> Arc<Document> {
+    fn document(&self, name: &DocumentName) -> Result<Arc<Document>, SubmitError> {
         let mut shard = self.shard(name).lock();
         if let Some(document) = shard.get(name) {
-            return document.clone();
+            return Ok(document.clone());
         }
         // Looked at with the table locked: who burns a name later finds the document in it.
-        let erased = self.erased(name);
+        let erased = match self.alive(name) {
+            Ok(()) => None,
+            Err(SubmitError::Erased(reason)) => Some(reason),
+            // Not taken for alive: the next who asks looks again.
+            Err(error) => return Err(error),
+        };
         let document = Document::new(name.clone(), self.engine.clone(), erased);
         shard.insert(name.clone(), document.clone());
         drop(shard);
         if let Some(reason) = self.engine.failure.get() {
             document.enter(|session, now, fx| session.store_failed(reason, now, fx));
         }
-        document
+        Ok(document)
     }
 
     fn shard(&self, name: &DocumentName) -> &Mutex<HashMap<DocumentName, Arc<Document>>> {

@@ -19,6 +19,7 @@ use syncline_document::{
     schema::{Kind, conversation, drafts},
 };
 use syncline_protocol::names::DocumentName;
+use syncline_sync::Room;
 use tokio::sync::Notify;
 
 use crate::{app::App, clock::now_ms, edits::SubmitError, registry::Registry};
@@ -135,7 +136,7 @@ async fn clear(registry: &Registry, name: &DocumentName, due: &Due) -> Result<()
         return Ok(());
     }
     let origin = Origin { user: None, device: None, at_ms: now_ms() };
-    let removing = registry.compose(name, origin, move |draft| {
+    let removing = registry.compose(name, Room::Made, origin, move |draft| {
         let edited = draft.replica.edit(|pen| {
             for (conversation, req) in &done {
                 drafts::remove_sent(pen, conversation, req);

@@ -28,7 +28,7 @@ impl Session {
             self.refuse_edit(edit, "store", &reason, fx);
             return Ok(());
         }
-        if self.size >= self.settings.document_bytes {
+        if !compose.room.admits(self.size, self.settings.document_bytes) {
             let limit = self.settings.document_bytes >> 20;
             self.refuse_edit(edit, "document_full", &format!("this document is full ({limit} MiB)"), fx);
             return Ok(());

@@ -44,7 +44,7 @@ pub use body::{Done, Job};
 pub use budget::Budget;
 pub use devices::Device;
 pub use effect::{Edit, Effect, Ending, PeerId, Verdict};
-pub use live::{Deliver, Draft, Looking, Writing};
+pub use live::{Deliver, Draft, Looking, Room, Writing};
 pub use peer::{Access, Join};
 pub use session::Session;
 pub use settings::Settings;

@@ -34,6 +34,28 @@ pub struct Draft<'a> {
     pub now_ms: u64,
 }
 
+/// Whether a document has to have room for what the server itself writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// It grows by it: in a full document it is refused.
+    Needed,
+    /// A few bytes about what is there: a document that has just become full takes it.
+    Little,
+    /// It removes something: that is taken however full the document is.
+    Made,
+}
+
+impl Room {
+    /// Says whether a document of that size takes it. A full one keeps a 64th beside for little things.
+    pub(crate) fn admits(self, size: usize, document_bytes: usize) -> bool {
+        match self {
+            Self::Needed => size < document_bytes,
+            Self::Little => size < document_bytes.saturating_add(document_bytes / 64),
+            Self::Made => true,
+        }
+    }
+}
+
 /// Writes to a document under the server's client id, for [`crate::Session::compose`]; returns the update that came of
 /// it, if any. Whatever else it finds out it keeps for who made it.
 pub type Writing = Box<dyn FnOnce(Draft<'_>) -> Result<Option<Bytes>, Broken> + Send>;

@@ -25,7 +25,7 @@ use crate::{
     body::{Body, Done, Outcome},
     budget::Share,
     devices::Devices,
-    live::{Looking, Writing},
+    live::{Looking, Room, Writing},
     peer::Peer,
     presence::Presence,
     tasks::{Compose, Look, Reading, Source, Task},
@@ -310,11 +310,12 @@ impl Session {
         edit: Edit,
         origin: Origin,
         writing: Writing,
+        room: Room,
         now_ms: u64,
         fx: &mut Vec<Effect>,
     ) {
         self.used_ms = now_ms;
-        self.submit(Task::Compose(Box::new(Compose { edit, origin, writing })), now_ms, fx);
+        self.submit(Task::Compose(Box::new(Compose { edit, origin, writing, room })), now_ms, fx);
     }
 
     /// Has the document read, once it is there.

@@ -239,5 +239,8 @@ impl Session {
 
 /// Says whether a device has to answer for what it wrote. A clock that is ahead is overruled, and is no offence.
 fn offends(judgement: &Judgement) -> bool {
-    judgement.heals.iter().any(|heal| heal.rule != Rule::Future) || !judgement.malformed.is_empty()
+    judgement.heals.iter().any(|heal| heal.rule != Rule::Future)
+        || !judgement.malformed.is_empty()
+        // Each time the document has to be written anew.
+        || judgement.revived
 }

@@ -15,7 +15,7 @@ use crate::{
     Access, Edit, Effect, Ending, PeerId, Session,
     acks::{Answer, Owed},
     body::{self, Body, Job, Outcome, Took, Work},
-    live::{Deliver, Live, Looking, Writing},
+    live::{Deliver, Live, Looking, Room, Writing},
     session::{Culprit, fingerprint},
     trouble::{BUSY, CROWDED},
 };
@@ -47,6 +47,7 @@ pub(crate) struct Compose {
     pub(crate) edit: Edit,
     pub(crate) origin: Origin,
     pub(crate) writing: Writing,
+    pub(crate) room: Room,
 }
 
 impl std::fmt::Debug for Compose {

@@ -14,12 +14,12 @@ use syncline_document::{
     Absorbed, Replica,
     hlc::Hlc,
     ids::Writer,
-    record::Origin,
+    record::{Origin, Stored},
     register::Stamp,
     schema::conversation::{self, Branch, NewMessage},
 };
 use syncline_protocol::frame::Dialect;
-use syncline_sync::{Access, Deliver, Edit, Effect, Ending, Settings};
+use syncline_sync::{Access, Deliver, Edit, Effect, Ending, Room, Settings};
 
 const CONVERSATION: &str = "ada/c/017f22e2-79b0-7cc3-98c4-dc0c0c07398f";
 const HOCUSPOCUS: Dialect = Dialect::Hocuspocus;
@@ -74,7 +74,7 @@ fn compose(bench: &mut Bench, edit: u64, message: NewMessage) {
         let writing = move |draft: syncline_sync::Draft<'_>| {
             Ok(draft.replica.edit(|pen| conversation::append(pen, &message))?.update)
         };
-        session.compose(Edit(edit), origin(), Box::new(writing), now_ms, fx);
+        session.compose(Edit(edit), origin(), Box::new(writing), Room::Needed, now_ms, fx);
     });
 }
 
@@ -240,6 +240,30 @@ fn a_device_that_writes_what_is_the_servers_in_a_loop_is_closed_also_when_it_com
 }
 
 #[test]
+fn who_brings_back_what_was_erased_answers_for_it_though_it_stands_nowhere() {
+    let mut bench = Bench::of(CONVERSATION, Settings { heals: 0, ..Settings::default() });
+    bench.device = Some("phone".into());
+    let peer = bench.synced(HOCUSPOCUS);
+    let mut device = Device::new();
+    bench.update(peer, HOCUSPOCUS, &device.append(&message("m1", None)));
+    bench.commit();
+    device.hear(&bench);
+    bench.call(|session, now_ms, fx| {
+        let erasing = |draft: syncline_sync::Draft<'_>| {
+            Ok(draft.replica.edit(|pen| conversation::erase(pen, "m1"))?.update)
+        };
+        session.compose(Edit(1), origin(), Box::new(erasing), Room::Made, now_ms, fx);
+    });
+    bench.commit();
+    let late = device.0.edit(|pen| conversation::erase(pen, "m1")).unwrap();
+    bench.update(peer, HOCUSPOCUS, &late.update.unwrap());
+    let judgement = &bench.verdicts.last().unwrap().judgement;
+    assert!(judgement.revived && judgement.heals.is_empty(), "{judgement:?}");
+    let ended = |effect: &Effect| matches!(effect, Effect::End { ending: Ending::Forbidden(_), .. });
+    assert!(bench.asked.iter().any(ended));
+}
+
+#[test]
 fn who_names_no_device_answers_for_its_own_connection_only() {
     let mut bench = Bench::of(CONVERSATION, Settings { heals: 1, ..Settings::default() });
     let mut device = Device::new();
@@ -277,6 +301,32 @@ fn what_the_server_writes_is_saved_and_judged_like_all_else() {
     assert_eq!(accepted(&mut bench), [("m1".to_owned(), Some(1))]);
     compose(&mut bench, 6, message("m1", None));
     assert_eq!(saved_edits(&bench), [5, 6], "it is there already, and durable");
+}
+
+#[test]
+fn a_full_document_takes_what_removes_something_and_little_things() {
+    let mut bench = Bench::of(CONVERSATION, Settings::default());
+    compose(&mut bench, 1, message("m1", None));
+    bench.commit();
+    let size: usize = bench.appended.iter().map(|entry| entry.bytes.len()).sum();
+    for (document_bytes, taken) in [(size, [false, true, true]), (size / 2, [false, false, true])] {
+        for (room, taken) in [Room::Needed, Room::Little, Room::Made].into_iter().zip(taken) {
+            let mut full = Bench::of(CONVERSATION, Settings { document_bytes, ..Settings::default() });
+            full.stored = Some(Stored { tail: bench.appended.clone(), sequence: 2, ..Stored::default() });
+            full.call(|session, now_ms, fx| {
+                let writing = |draft: syncline_sync::Draft<'_>| {
+                    Ok(draft.replica.edit(|pen| conversation::erase(pen, "m1"))?.update)
+                };
+                session.compose(Edit(2), origin(), Box::new(writing), room, now_ms, fx);
+            });
+            full.commit();
+            let refused = full
+                .asked
+                .iter()
+                .any(|effect| matches!(effect, Effect::EditRefused(Edit(2), "document_full", _)));
+            assert_eq!((refused, saved_edits(&full) == [2]), (!taken, taken), "{room:?} of {document_bytes}");
+        }
+    }
 }
 
 #[test]

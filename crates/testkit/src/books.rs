@@ -90,7 +90,11 @@ impl Books {
                 }
                 Deed::Register { root, key, value, is_future } => {
                     let (value, is_future) = (value.clone(), *is_future);
-                    let own = Own { device, value, is_future, owed: writes, preference: None };
+                    // What is said of an erased message is not kept.
+                    let of_erased = *root == "feedback"
+                        && key.split_once('@').is_some_and(|(of, _)| self.erasing.contains(of));
+                    let owed = writes && !of_erased;
+                    let own = Own { device, value, is_future, owed, preference: None };
                     newest = Some((*root, key.clone()));
                     self.own.insert((*root, key.clone()), own);
                 }

@@ -19,7 +19,7 @@ use syncline_document::{
         preferences::{self, Provenance, Source},
     },
 };
-use syncline_sync::{Draft, Edit, Looking};
+use syncline_sync::{Draft, Edit, Looking, Room};
 
 use crate::{
     author::{any, draw_id},
@@ -230,7 +230,7 @@ impl Server {
         });
         let origin = Origin { user: Some("ada".into()), device: None, at_ms: now_ms };
         self.call(document, now_ms, checks, |session, now_ms, fx| {
-            session.compose(edit, origin, writing, now_ms, fx);
+            session.compose(edit, origin, writing, Room::Needed, now_ms, fx);
         });
     }
 

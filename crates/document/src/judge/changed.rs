@@ -19,7 +19,7 @@ use crate::{
     order::{SELECTED, TOP},
     register::{Entry, Field, Ranking, split},
     schema::{
-        Kind,
+        Kind, is_erasure_mark,
         message::State,
         preferences::{Standing, standing},
     },
@@ -86,6 +86,12 @@ pub enum Changed {
     /// It came back from there.
     #[serde(rename = "conversation.restored")]
     ConversationRestored {
+        /// Which.
+        conversation: String,
+    },
+    /// It was erased for good.
+    #[serde(rename = "conversation.erased")]
+    ConversationErased {
         /// Which.
         conversation: String,
     },
@@ -254,8 +260,18 @@ pub(super) fn note(bench: &mut Bench<'_, '_, '_>, kind: &Kind, messages: &Messag
     if *kind == Kind::Drafts {
         drafts(bench, &mut told);
     }
+    let erased = erased_now(bench, kind);
+    if matches!(kind, Kind::Index(_)) {
+        for conversation in &erased {
+            told.push(Changed::ConversationErased { conversation: conversation.clone() });
+        }
+    }
     for (root, ranking) in kind.registers() {
         for (field, turned) in turned(bench, fields, root, *ranking) {
+            // That a title and all else of it went says nothing that its erasure does not say.
+            if field.split_once('|').is_some_and(|(id, _)| erased.contains(id)) {
+                continue;
+            }
             if let Some(changed) = tell(kind, root, &field, &turned) {
                 told.push(changed);
             }
@@ -263,6 +279,15 @@ pub(super) fn note(bench: &mut Bench<'_, '_, '_>, kind: &Kind, messages: &Messag
     }
     bench.judgement.changed = told.changes;
     bench.judgement.more_changed = told.more;
+}
+
+/// Lists the conversations that are marked as erased since this edit.
+fn erased_now(bench: &Bench<'_, '_, '_>, kind: &Kind) -> BTreeSet<String> {
+    let Some(root) = kind.conversations() else { return BTreeSet::new() };
+    let marked = changed_keys(bench, root).into_iter().filter(|(key, before)| {
+        is_erasure_mark(key) && before.is_none() && bench.pen.get(root, key).is_some()
+    });
+    marked.filter_map(|(key, _)| Some(key.split_once('|')?.0.to_owned())).collect()
 }
 
 #[derive(Default)]
@@ -329,6 +354,9 @@ fn facts(bench: &Bench<'_, '_, '_>, id: &ConversationId, messages: &Messages, to
 
 fn drafts(bench: &Bench<'_, '_, '_>, told: &mut Told) {
     for (key, before) in changed_keys(bench, "drafts") {
+        if is_erasure_mark(&key) {
+            continue;
+        }
         let now = bench.pen.get("drafts", &key);
         let Some((conversation, writer)) = split(&key).filter(|_| now != before) else { continue };
         let (conversation, writer) = (conversation.to_owned(), writer.to_string());
@@ -477,7 +505,7 @@ mod tests {
         Ledger, Replica,
         hlc::{Clock, Hlc},
         register::Stamp,
-        schema::{index, marks, preferences},
+        schema::{self, drafts, index, marks, preferences},
     };
 
     const ID: &str = "017f22e2-79b0-7cc3-98c4-dc0c0c07398f";
@@ -532,6 +560,38 @@ mod tests {
             }
         });
         assert_eq!(told, [Changed::ConversationTagged { conversation: conversation() }]);
+    }
+
+    #[test]
+    fn an_erased_conversation_is_told_as_that_and_as_nothing_else() {
+        let id = ConversationId::parse(ID).expect("an id");
+        let writer = Writer::parse("phone.a").expect("a writer");
+        let erase = |server: &mut Server, kind: Kind| {
+            let told = server.edit(|pen| {
+                schema::erase_conversation(pen, &kind, &id, Hlc::at(50));
+            });
+            told.0
+        };
+        let mut server = Server::new("ada/index/2022-q1");
+        for setting in [index::Setting::Title("Rome".to_owned()), index::Setting::Tag("a".to_owned(), true)] {
+            server.edit(|pen| index::set(pen, &id, &stamp("phone.a", 20), &setting).expect("fits"));
+        }
+        let told = erase(&mut server, Kind::Index(id.quarter()));
+        assert_eq!(told, [Changed::ConversationErased { conversation: ID.to_owned() }]);
+        assert_eq!(erase(&mut server, Kind::Index(id.quarter())), [], "once");
+        let mut server = Server::new("ada/marks");
+        server.edit(|pen| marks::set(pen, &id, &stamp("phone.a", 20), 3, None).expect("fits"));
+        assert_eq!(erase(&mut server, Kind::Marks), []);
+        let mut server = Server::new("ada/drafts");
+        let draft = drafts::Composer {
+            text: "hello".to_owned(),
+            attachments: Vec::new(),
+            model: None,
+            req: "r".to_owned(),
+        };
+        server.edit(|pen| drafts::set(pen, &id, &stamp("phone.a", 20), &draft).expect("fits"));
+        let removed = Changed::DraftRemoved { conversation: ID.to_owned(), writer: writer.to_string() };
+        assert_eq!(erase(&mut server, Kind::Drafts), [removed]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use syncline_search::{Index, Opened, Options, SearchError};
 use crate::kit::Kit;
 
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder.join("v2")).expect("a folder");
+    let entries = fs::read_dir(folder.join("v3")).expect("a folder");
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
     files.retain(|file| !file.to_string_lossy().ends_with(".lock"));
     files.sort();
@@ -123,7 +123,7 @@ fn a_folder_that_cannot_be_is_an_error_and_no_panic() {
 #[test]
 fn an_index_that_cannot_write_stops_and_says_so_and_can_be_opened_again() {
     let kit = filled();
-    let live = kit.folder.path().join("v2");
+    let live = kit.folder.path().join("v3");
     let moved = kit.folder.path().join("moved");
     fs::rename(&live, &moved).expect("renames");
     kit.apply(

@@ -74,7 +74,7 @@ fn every_conversation_is_found_by_its_title_and_by_its_messages() {
     }
     assert_eq!(missed, [""; 0]);
     let each = begin.elapsed() / all.len() as u32;
-    let live = kit.folder.path().join("v2");
+    let live = kit.folder.path().join("v3");
     let size = bytes(&live);
     println!("{} conversations indexed in {indexed:?}, {size} bytes; a search {each:?}", all.len());
     for query in ["python", "the", "c", "\"language model\"", "machine learn"] {

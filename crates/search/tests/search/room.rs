@@ -45,7 +45,7 @@ fn many_small_commits_leave_few_files_and_fewer_open() {
         kit.put("ada", &[(&number.to_string(), "word")]);
     }
     kit.index.flush().expect("flushes");
-    let files = std::fs::read_dir(kit.folder.path().join("v2")).expect("a folder").count();
+    let files = std::fs::read_dir(kit.folder.path().join("v3")).expect("a folder").count();
     assert!(files < 150, "{files} files");
     let open = std::fs::read_dir("/proc/self/fd").expect("descriptors").filter(|entry| {
         let target = entry.as_ref().ok().and_then(|entry| std::fs::read_link(entry.path()).ok());

@@ -30,7 +30,7 @@ use crate::{
     app::App,
     blobs::{
         Found, Key, Name, Place, Upload,
-        collect::{TOLD, referrers},
+        collect::{Removal, TOLD, remove_unreferred},
         upload::Received,
     },
 };
@@ -194,8 +194,16 @@ async fn take(
 ) -> Result<Response, Problem> {
     let (begun, total) = (upload.offset, upload.bytes);
     let body = body.into_data_stream();
-    let received = home.open.blobs.receive(place, upload, body, &app.draining).await?;
-    match received {
+    let is_welcome = || home.still_welcome(app).is_ok();
+    let received = home.open.blobs.receive(place, upload, body, &app.draining, is_welcome).await;
+    if let Err(problem) = home.still_welcome(app) {
+        if problem.code() == "gone" {
+            // The erasure may have been through here before the last of it was written.
+            home.open.blobs.remove(place).await?;
+        }
+        return Err(problem);
+    }
+    match received? {
         Received::Whole(blob) => Ok(whole(app, StatusCode::CREATED, place, &blob)),
         Received::Part(offset) if complete => Err(Problem::bad(format!(
             "upload-complete is ?1, but {offset} of {total} bytes are here: go on there with PATCH"
@@ -212,6 +220,9 @@ async fn take(
         Received::TooLong(offset) => Err(Problem::bad(format!(
             "there is more than the {total} bytes that were declared; {offset} bytes are kept"
         ))),
+        Received::Unwelcome => {
+            Err(Problem::forbidden("the upload was dropped: its caller was not welcome any more"))
+        }
         Received::Wrong(found) => {
             let text = format!("the content's SHA-256 is {found}: the upload was dropped, begin anew");
             Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "hash_mismatch", text))
@@ -323,18 +334,21 @@ pub(super) async fn delete(home: Home, AtBlob(name): AtBlob) -> Result<StatusCod
     let place = shelf.enter(&key).await?;
     match shelf.find(&key)? {
         None => return Err(Problem::missing("blob")),
-        Some(Found::Part(_)) => {}
-        Some(Found::Whole(_)) => {
-            let referrers = referrers(&home.open, &key, TOLD).await?;
-            if !referrers.is_empty() {
-                let names: Vec<&str> = referrers.iter().map(|name| name.as_str()).collect();
-                let text =
-                    "documents refer to this blob: it is collected some time after the last of them does not";
-                let problem = Problem::new(StatusCode::CONFLICT, "referenced", text);
-                return Err(problem.with("referrers", json!(names)));
-            }
+        Some(Found::Part(_)) => shelf.remove(&place).await?,
+        Some(Found::Whole(blob)) => {
+            let look = shelf.look_at(&key).await;
+            let referrers = match remove_unreferred(&home.open, &place, &look, &blob, TOLD).await? {
+                Removal::Removed => return Ok(StatusCode::NO_CONTENT),
+                Removal::Referred(referrers) => referrers,
+                // Its document is not known here; it is on its way to the disk.
+                Removal::Mentioned => Vec::new(),
+            };
+            let names: Vec<&str> = referrers.iter().map(|name| name.as_str()).collect();
+            let text =
+                "documents refer to this blob: it is collected some time after the last of them does not";
+            let problem = Problem::new(StatusCode::CONFLICT, "referenced", text);
+            return Err(problem.with("referrers", json!(names)));
         }
     }
-    shelf.remove(&place).await?;
     Ok(StatusCode::NO_CONTENT)
 }

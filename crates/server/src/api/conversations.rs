@@ -128,7 +128,7 @@ pub(super) struct Change {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Read {
-    /// The last turn that was read; a lower number marks as unread.
+    /// The last turn that was read; a lower number marks as unread, one beyond the last turn stands for that one.
     seq: u64,
     /// That turn's id.
     tip: Option<String>,
@@ -373,10 +373,11 @@ pub(super) async fn read(
 ) -> Result<Json<Item>, Problem> {
     home.writable()?;
     let Json(read) = body?;
-    home.conversation(&id).await?;
-    let wanted = id.clone();
+    // What has not come yet cannot have been read: it would never count as unread.
+    let last = home.conversation(&id).await?.last.map_or(0, |last| last.seq);
+    let (wanted, seq) = (id.clone(), read.seq.min(last));
     home.write(&Kind::Marks, move |desk| {
-        desk.edit(|pen, stamp| marks::set(pen, &wanted, stamp, read.seq, read.tip.as_deref()))
+        desk.edit(|pen, stamp| marks::set(pen, &wanted, stamp, seq, read.tip.as_deref()))
     })
     .await?;
     Ok(Json(home.conversation(&id).await?))

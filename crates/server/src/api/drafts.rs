@@ -11,6 +11,7 @@ use syncline_document::{
         drafts::{self, Composer},
     },
 };
+use syncline_sync::Room;
 use utoipa::ToSchema;
 
 use super::{at::AtConversation, home::Home, paging::Page, problem::Problem};
@@ -120,7 +121,7 @@ pub(super) async fn set(
     responses((status = 204, description = "there is none any more"), (status = "default", body = Problem)))]
 pub(super) async fn delete(home: Home, AtConversation(id): AtConversation) -> Result<StatusCode, Problem> {
     home.writable()?;
-    home.write(&Kind::Drafts, move |desk| {
+    home.write_with(Room::Made, &Kind::Drafts, move |desk| {
         desk.edit(|pen, stamp| {
             drafts::remove(pen, &id, &stamp.writer);
             Ok(())

@@ -134,8 +134,8 @@ enum End {
     Gone,
     /// Its client does not read.
     Slow,
-    /// Its token's time is over.
-    Expired,
+    /// Its caller is not let in any more, and why: a stable word.
+    Refused(&'static str),
     /// The log cannot be read.
     Failed(StoreError),
 }
@@ -168,8 +168,8 @@ impl Stream {
                     hangup.hang_up();
                 }
             }
-            End::Expired => {
-                let data = json!({ "type": "end", "reason": "token_expired" });
+            End::Refused(reason) => {
+                let data = json!({ "type": "end", "reason": reason });
                 let _ = self.give.try_send(format!("event: end\ndata: {data}\n\n").into());
             }
             End::Failed(error) => {
@@ -202,9 +202,7 @@ impl Stream {
         let expires = self.home.expires_at_ms();
         let stopping = self.app.draining.clone();
         loop {
-            if expires.is_some_and(|at| at <= now_ms()) {
-                return Err(End::Expired);
-            }
+            self.check()?;
             if self.tell_page().await? {
                 continue;
             }
@@ -217,9 +215,20 @@ impl Stream {
                 () = gone.closed() => return Err(End::Gone),
                 () = sleep(left), if expires.is_some() => {}
                 changed = self.heard.changed() => changed.map_err(|_| End::Gone)?,
-                _ = keep_alive.tick() => self.send(":\n\n".to_owned()).await?,
+                _ = keep_alive.tick() => {
+                    self.check()?;
+                    self.send(":\n\n".to_owned()).await?;
+                }
             }
         }
+    }
+
+    /// Ends the stream of a caller who would not be let in any more.
+    fn check(&self) -> Result<(), End> {
+        if self.home.expires_at_ms().is_some_and(|at| at <= now_ms()) {
+            return Err(End::Refused("token_expired"));
+        }
+        self.home.still_welcome(&self.app).map_err(|problem| End::Refused(problem.code()))
     }
 
     /// Tells what comes next, if there is something. Says so.

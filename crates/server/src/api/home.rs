@@ -16,7 +16,7 @@ use syncline_document::{
 };
 use syncline_protocol::names::{DocumentName, check_user};
 use syncline_store::StoreError;
-use syncline_sync::Draft;
+use syncline_sync::{Draft, Room};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{at, problem::Problem};
@@ -70,10 +70,7 @@ impl Home {
         let user = names.get("user").map(String::as_str).unwrap_or_default();
         let caller = match parts.extensions.get::<Principal>() {
             Some(judged) => judged.clone(),
-            None => crate::http::bearer(app, &parts.headers).map_err(|denied| match denied {
-                Denied::Unknown => Problem::unavailable("not_ready", denied.to_string()),
-                denied => Problem::new(StatusCode::UNAUTHORIZED, denied.code(), denied.to_string()),
-            })?,
+            None => crate::http::bearer(app, &parts.headers).map_err(unknown)?,
         };
         check_user(user).map_err(|error| Problem::bad(error.to_string()))?;
         let may_write = may_write(&caller, user)?;
@@ -92,6 +89,13 @@ impl Home {
         let (open, caller) = (app.engine()?.clone(), Principal::anyone());
         let (tasks, draining) = (app.tasks.clone(), app.draining.clone());
         Some(Self { open, user: user.into(), tasks, draining, caller, may_write: true, drawn: None })
+    }
+}
+
+fn unknown(denied: Denied) -> Problem {
+    match denied {
+        Denied::Unknown => Problem::unavailable("not_ready", denied.to_string()),
+        denied => Problem::new(StatusCode::UNAUTHORIZED, denied.code(), denied.to_string()),
     }
 }
 
@@ -237,6 +241,15 @@ impl Home {
         self.caller.expires_at_ms()
     }
 
+    /// Refuses a caller whose device was revoked, or whose user was erased, since the call began: for what takes long.
+    pub(super) fn still_welcome(&self, app: &App) -> Result<(), Problem> {
+        app.check_device(self.caller.user(), self.caller.device()).map_err(unknown)?;
+        match ledger::user_burned(&*self.open.store, &self.user)? {
+            Some(reason) => Err(Problem::gone(reason)),
+            None => Ok(()),
+        }
+    }
+
     /// Returns an id for what is made without one: the same one where the same call is tried again.
     pub(super) fn fresh_id(&self) -> String {
         self.drawn.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string())
@@ -316,6 +329,16 @@ impl Home {
         kind: &Kind,
         write: impl FnOnce(&mut Desk<'_>) -> Result<R, Stop> + Send + 'static,
     ) -> Result<R, Problem> {
+        self.write_with(Room::Needed, kind, write).await
+    }
+
+    /// As [`Home::write`], where what is written may be a little thing, or make room.
+    pub(super) async fn write_with<R: Send + 'static>(
+        &self,
+        room: Room,
+        kind: &Kind,
+        write: impl FnOnce(&mut Desk<'_>) -> Result<R, Stop> + Send + 'static,
+    ) -> Result<R, Problem> {
         self.writable()?;
         let writer = self.writer();
         let name = self.name(kind)?;
@@ -323,7 +346,7 @@ impl Home {
             return Err(Problem::forbidden("this token does not write this part of the user's state"));
         }
         self.open.room().await;
-        let composed = self.open.registry.compose(&name, self.origin(), move |draft| {
+        let composed = self.open.registry.compose(&name, room, self.origin(), move |draft| {
             let mut desk = Desk { draft, writer, updates: Vec::new() };
             let outcome = match write(&mut desk) {
                 Ok(value) => Ok(value),

@@ -1,6 +1,7 @@
 //! Preferences merged three ways: what the caller last saw, what stands there, what the caller wants.
 //!
-//! What the caller saw is kept under its tag for 30 days, as a row `etag/{user}/{tag}`.
+//! What the caller saw is kept under its tag for 30 days, as rows `etag/{user}/{tag}` and `etag/{user}/{tag}-{part}`: short
+//! values as they are, long ones by their hash.
 
 use std::collections::BTreeMap;
 
@@ -31,6 +32,8 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 const BASE_MS: u64 = 30 * DAY_MS;
 /// Preferences that one call merges.
 const NAMES: usize = 1_000;
+/// A value whose JSON is longer is kept by its hash.
+const VALUE_KEPT_BYTES: usize = 1 << 10;
 
 /// What the caller saw of a preference.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,16 +42,36 @@ struct State {
     value: Value,
     #[serde(rename = "b", default, skip_serializing_if = "std::ops::Not::not")]
     blocked: bool,
+    /// Stands for a long value.
+    #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
+    hash: Option<String>,
+}
+
+impl State {
+    fn of(value: Value, blocked: bool) -> Self {
+        Self { value, blocked, hash: None }
+    }
+
+    /// Returns it as it is kept.
+    fn kept(&self) -> Self {
+        let text = self.value.to_string();
+        if text.len() <= VALUE_KEPT_BYTES {
+            return self.clone();
+        }
+        Self { value: Value::Null, hash: Some(kept::hash([text.as_bytes()])), ..self.clone() }
+    }
 }
 
 type States = BTreeMap<String, State>;
 
-/// A preference that others changed meanwhile to something else.
+/// A preference that is not as the caller wants it: others changed it meanwhile to something else, or what the person set
+/// beats what an agent wrote below it.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(super) struct Conflict {
     name: String,
-    /// What the caller had seen.
-    base: Value,
+    /// What the caller had seen; left out where that was over 1 KiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base: Option<Value>,
     /// What stands there, and stays.
     theirs: Value,
     /// What the caller wants.
@@ -58,7 +81,7 @@ pub(super) struct Conflict {
 /// What became of a merge.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Merged {
-    /// The names that were set or cleared.
+    /// The names that stand as the caller wants them.
     applied: Vec<String>,
     conflicts: Vec<Conflict>,
     /// All preferences as they stand now.
@@ -66,7 +89,7 @@ pub(super) struct Merged {
 }
 
 fn states(seen: &[Preference]) -> States {
-    let state = |seen: &Preference| State { value: seen.value.clone(), blocked: seen.blocked };
+    let state = |seen: &Preference| State::of(seen.value.clone(), seen.blocked);
     seen.iter().map(|seen| (seen.name.clone(), state(seen))).collect()
 }
 
@@ -79,27 +102,56 @@ fn judge(
     let (mut granted, mut conflicts) = (Vec::new(), Vec::new());
     for (name, yours) in wishes {
         let (before, now) = (base.get(&name), theirs.get(&name));
-        let wanted = (!yours.is_null()).then(|| State { value: yours.clone(), blocked: false });
-        if now == before || now == wanted.as_ref() {
+        let wanted = (!yours.is_null()).then(|| State::of(yours.clone(), false));
+        if now.map(State::kept) == before.map(State::kept) || now == wanted.as_ref() {
             granted.push((name, yours));
         } else {
-            let value = |state: Option<&State>| state.map_or(Value::Null, |state| state.value.clone());
-            conflicts.push(Conflict { name, base: value(before), theirs: value(now), yours });
+            conflicts.push(conflict(before, now, name, yours));
         }
     }
     (granted, conflicts)
+}
+
+fn conflict(base: Option<&State>, theirs: Option<&State>, name: String, yours: Value) -> Conflict {
+    let base = match base {
+        Some(State { hash: Some(_), .. }) => None,
+        base => Some(base.map_or(Value::Null, |base| base.value.clone())),
+    };
+    Conflict { name, base, theirs: theirs.map_or(Value::Null, |theirs| theirs.value.clone()), yours }
+}
+
+/// Tells which of the wishes that were written stand, and puts the others among the conflicts.
+fn settle(
+    base: &States,
+    after: &States,
+    written: Vec<(String, Value)>,
+    conflicts: &mut Vec<Conflict>,
+) -> Vec<String> {
+    let mut applied = Vec::with_capacity(written.len());
+    for (name, yours) in written {
+        let now = after.get(&name);
+        // What is cleared may leave a default.
+        if yours.is_null() || now.is_some_and(|now| now.value == yours) {
+            applied.push(name);
+        } else {
+            conflicts.push(conflict(base.get(&name), now, name, yours));
+        }
+    }
+    conflicts.sort_by(|one, other| one.name.cmp(&other.name));
+    applied
 }
 
 impl Home {
     /// Returns the tag of what the caller is shown, and keeps that for a later merge.
     pub(super) async fn hand_out(&self, seen: &[Preference]) -> HeaderValue {
         let tag = tag_of_all(seen);
-        let content = json!(states(seen)).to_string();
+        let kept: States = states(seen).iter().map(|(name, state)| (name.clone(), state.kept())).collect();
+        let content = json!(kept).to_string();
         let kept_until = now_ms() + BASE_MS;
         let is_kept = matches!(self.kept(TABLE, &tag), Ok(Some((until, _))) if until >= kept_until);
-        if !is_kept && content.len() <= kept::CONTENT_BYTES {
+        if !is_kept {
             // Where the store takes nothing the answer is still good; a merge on it then says `base_unknown`.
-            if let Err(problem) = self.keep(TABLE, &tag, kept_until + DAY_MS, content.as_bytes()).await {
+            if let Err(problem) = self.keep_long(TABLE, &tag, kept_until + DAY_MS, content.as_bytes()).await {
                 tracing::warn!(event = "base_not_kept", ?problem);
             }
         }
@@ -122,7 +174,7 @@ impl Home {
             return Err(Problem::new(StatusCode::PRECONDITION_REQUIRED, "base_required", detail));
         };
         let tag = tags.first().filter(|tag| tag.len() == 64 && tag.bytes().all(|b| b.is_ascii_hexdigit()));
-        let kept = tag.map(|tag| self.kept(TABLE, tag)).transpose()?.flatten();
+        let kept = tag.map(|tag| self.kept_long(TABLE, tag)).transpose()?.flatten();
         match kept.and_then(|(_, content)| serde_json::from_slice(&content).ok()) {
             Some(base) => Ok(base),
             None => Err(self.base_unknown().await?),
@@ -158,7 +210,8 @@ fn write(
 }
 
 /// Sets (or, by null, clears) several preferences on the base of what the caller last saw: its ETag, of the last 30 days,
-/// in `If-Match`. What others changed meanwhile to something else stays, and is told as a conflict.
+/// in `If-Match`. What others changed meanwhile to something else stays, and is told as a conflict; so is what an agent
+/// sets and the person has set otherwise.
 #[utoipa::path(patch, path = "/v1/users/{user}/preferences", tag = "preferences",
     params(("user" = String, Path), ("If-Match" = String, Header)), request_body = Object,
     responses((status = 200, body = Merged), (status = "default", body = Problem)))]
@@ -180,10 +233,11 @@ pub(super) async fn merge(
     let (writer, from) = (home.writer_of(source), Provenance { source, ..Provenance::explicit() });
     let merged = home.write(&Kind::Profile, move |desk| {
         let theirs = states(&preferences::read(desk.replica(), now_ms())?);
-        let (granted, conflicts) = judge(&base, &theirs, wishes);
+        let (granted, mut conflicts) = judge(&base, &theirs, wishes);
         write(desk, &granted, |stamp| Stamp { writer: writer.clone(), hlc: stamp.hlc }, &from)?;
-        let applied: Vec<String> = granted.into_iter().map(|(name, _)| name).collect();
-        Ok((applied, conflicts, preferences::read(desk.replica(), now_ms())?))
+        let seen = preferences::read(desk.replica(), now_ms())?;
+        let applied = settle(&base, &states(&seen), granted, &mut conflicts);
+        Ok((applied, conflicts, seen))
     });
     let (applied, conflicts, seen) = merged.await?;
     let etag = home.hand_out(&seen).await;

@@ -19,6 +19,7 @@ use syncline_document::{
         message::Message,
     },
 };
+use syncline_sync::Room;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -177,7 +178,7 @@ impl Home {
         write: impl FnOnce(&mut Desk<'_>, &str) -> Result<(), Stop> + Send + 'static,
     ) -> Result<Turn, Problem> {
         let wanted = id.clone();
-        self.write(&Kind::Conversation(conversation.clone()), move |desk| {
+        self.write_with(Room::Little, &Kind::Conversation(conversation.clone()), move |desk| {
             if conversation::message(desk.replica(), &wanted)?.is_none() {
                 return Err(Problem::missing("message").into());
             }

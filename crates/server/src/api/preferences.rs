@@ -165,7 +165,7 @@ fn is_met(tags: Option<&[String]>, seen: &[Preference], name: &str) -> bool {
 pub(super) fn personal(home: &Home) -> Result<(), Problem> {
     if home.is_agent() {
         return Err(Problem::forbidden(
-            "an agent does not speak for the user: it sets inferred, imported or default values",
+            "an agent does not speak for the user: it sets inferred, imported or default values of preferences",
         ));
     }
     Ok(())

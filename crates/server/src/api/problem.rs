@@ -87,6 +87,11 @@ impl Problem {
 }
 
 impl Problem {
+    /// Returns the stable word of the kind.
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
     /// Says whether the same would meet whatever else is offered now: the server goes down, or saves nothing more.
     pub(super) fn is_general(&self) -> bool {
         matches!(self.code, "restarting" | "not_saved" | "store_failed" | "not_ready" | "forbidden")

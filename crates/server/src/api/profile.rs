@@ -23,6 +23,7 @@ use super::{
     at,
     home::Home,
     paging::{Page, present},
+    preferences::personal,
     problem::Problem,
 };
 use crate::app::App;
@@ -201,6 +202,7 @@ pub(super) async fn name_device(
     responses((status = 200, body = Device), (status = "default", body = Problem)))]
 pub(super) async fn revoke_device(home: Home, AtId(id): AtId) -> Result<Json<Device>, Problem> {
     home.writable()?;
+    personal(&home)?;
     home.set_device(id, vec![DeviceField::Revoked(true)]).await
 }
 
@@ -210,6 +212,7 @@ pub(super) async fn revoke_device(home: Home, AtId(id): AtId) -> Result<Json<Dev
     responses((status = 200, body = Device), (status = "default", body = Problem)))]
 pub(super) async fn restore_device(home: Home, AtId(id): AtId) -> Result<Json<Device>, Problem> {
     home.writable()?;
+    personal(&home)?;
     home.set_device(id, vec![DeviceField::Revoked(false)]).await
 }
 

@@ -21,6 +21,7 @@ use syncline_search::{self as search, Cursor, Hit, SearchError, Snippet, limits:
 use utoipa::{IntoParams, ToSchema};
 
 use super::{at::parse_id, home::Home, problem::Problem};
+use crate::erasure::ledger;
 
 /// Hits of a page where nothing else is asked for.
 const USUAL: usize = 20;
@@ -151,6 +152,20 @@ impl Home {
         Ok(found?)
     }
 
+    /// Leaves out what stands in conversations that were erased: the index may hear of that a little later.
+    fn standing(&self, hits: Vec<Hit>) -> Result<Vec<Hit>, Problem> {
+        let mut burned: BTreeMap<String, bool> = BTreeMap::new();
+        for hit in &hits {
+            if let (None, Some(id)) =
+                (burned.get(&hit.conversation), ConversationId::parse(&hit.conversation))
+            {
+                let reason = ledger::conversation_burned(&*self.open.store, &self.user, &id)?;
+                burned.insert(hit.conversation.clone(), reason.is_some());
+            }
+        }
+        Ok(hits.into_iter().filter(|hit| burned.get(&hit.conversation) == Some(&false)).collect())
+    }
+
     /// Reads the conversations of some hits, as the sidebar shows them; those that no index has are left out.
     async fn conversations_of(&self, hits: &[Hit]) -> Result<HashMap<String, Conversation>, Problem> {
         let mut quarters: BTreeMap<Quarter, BTreeSet<String>> = BTreeMap::new();
@@ -213,8 +228,9 @@ pub(super) async fn search(
     for _ in 0..ROUNDS {
         let ask = search::Page { limit: limit - page.items.len(), after };
         let found = home.ask(&wanted.q, ask, &filter).await?;
-        let seen = home.conversations_of(&found.hits).await?;
-        page.items.extend(found.hits.into_iter().filter_map(|hit| home.shown(hit, &seen, wanted.deleted)));
+        let hits = home.standing(found.hits)?;
+        let seen = home.conversations_of(&hits).await?;
+        page.items.extend(hits.into_iter().filter_map(|hit| home.shown(hit, &seen, wanted.deleted)));
         page.partial |= found.partial;
         after = found.next;
         page.next = after.map(|next| next.to_string());

@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    BLOB, Blob, Blobs, Key, Name, PAGE, Trouble, UPLOAD, Upload,
-    mentions::{self, Referral},
+    BLOB, Blob, Blobs, Key, Name, PAGE, Place, Trouble, UPLOAD, Upload,
+    mentions::{self, Mentions, Referral},
     parse_key, row,
 };
 use crate::{app::Open, clock::now_ms};
@@ -78,10 +78,7 @@ async fn sweep_blobs(open: &Arc<Open>, walk: &mut Walk) -> Result<(), Trouble> {
         if now_ms() < blob.seen.saturating_add(shelf.limits.blob_grace_ms) {
             continue;
         }
-        shelf.engine.mentions.begin(key.clone());
-        let outcome = look(open, &key, blob).await;
-        shelf.engine.mentions.end();
-        match outcome {
+        match look(open, &key, blob).await {
             Ok(true) => {
                 (walk.blobs, walk.bytes) = (walk.blobs - 1, walk.bytes - bytes);
                 shelf.metrics().blobs.collected();
@@ -101,36 +98,76 @@ async fn sweep_blobs(open: &Arc<Open>, walk: &mut Walk) -> Result<(), Trouble> {
 /// Removes a blob that nothing refers to; one that something does refer to is left alone for another grace period.
 async fn look(open: &Arc<Open>, key: &Key, blob: Blob) -> Result<bool, Trouble> {
     let shelf = &open.blobs;
+    // Never waits for a place while it looks: whoever deletes a blob has its place and waits for the look.
+    let look = shelf.look_at(key).await;
     let Some(place) = shelf.enter_idle(key) else { return Ok(false) };
     // From here on nobody else changes it; until now somebody may have.
     if shelf.read::<Blob>(BLOB, key)?.is_none_or(|now| now.seen != blob.seen) {
         return Ok(false);
     }
+    match remove_unreferred(open, &place, &look, &blob, 1).await? {
+        Removal::Removed => Ok(true),
+        Removal::Mentioned => Ok(false),
+        Removal::Referred(_) => {
+            shelf.renew(key, blob).await?;
+            Ok(false)
+        }
+    }
+}
+
+/// What became of a blob that was to go.
+#[derive(Debug)]
+pub(crate) enum Removal {
+    /// It is gone.
+    Removed,
+    /// These documents, and maybe others, refer to it.
+    Referred(Vec<DocumentName>),
+    /// An edit that mentions it came meanwhile.
+    Mentioned,
+}
+
+/// Removes a blob unless something refers to it. Names at most `limit` documents that do.
+pub(crate) async fn remove_unreferred(
+    open: &Arc<Open>,
+    place: &Place,
+    _look: &Looked<'_>,
+    blob: &Blob,
+    limit: usize,
+) -> Result<Removal, Trouble> {
+    let (shelf, key) = (&open.blobs, &place.key);
     // Behind all that was queued before the look began: from now on the store shows it.
-    shelf.write(vec![row(BLOB, key, &blob)]).await?;
-    if !referrers(open, key, 1).await?.is_empty() {
-        shelf.renew(key, blob).await?;
-        return Ok(false);
+    shelf.write(vec![row(BLOB, key, blob)]).await?;
+    let found = referrers(open, key, limit).await?;
+    if !found.is_empty() {
+        return Ok(Removal::Referred(found));
     }
     // What took the last mention away may still be on its way to the disk: if it is lost, the mention is back.
-    shelf.write(vec![row(BLOB, key, &blob)]).await?;
+    shelf.write(vec![row(BLOB, key, blob)]).await?;
     let path = shelf.path(key);
-    let removed = shelf.engine.mentions.unless_spoiled(|| std::fs::remove_file(&path));
+    let removed = shelf.engine.mentions.unless_spoiled(key, || std::fs::remove_file(&path));
     match removed {
-        None => return Ok(false),
+        None => return Ok(Removal::Mentioned),
         Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
         Some(_) => {}
     }
-    shelf.remove(&place).await?;
-    Ok(true)
+    shelf.remove(place).await?;
+    Ok(Removal::Removed)
+}
+
+/// A look at one blob; it ends when dropped.
+pub(crate) struct Looked<'a> {
+    mentions: &'a Mentions,
+    _only: tokio::sync::MutexGuard<'a, ()>,
+}
+
+impl Drop for Looked<'_> {
+    fn drop(&mut self) {
+        self.mentions.end();
+    }
 }
 
 /// Lists documents that refer to a blob, at most `limit` of them; what does not any more is noted.
-pub(crate) async fn referrers(
-    open: &Arc<Open>,
-    key: &Key,
-    limit: usize,
-) -> Result<Vec<DocumentName>, Trouble> {
+async fn referrers(open: &Arc<Open>, key: &Key, limit: usize) -> Result<Vec<DocumentName>, Trouble> {
     let mut found = Vec::new();
     for range in mentions::ranges(key) {
         let mut from = range.from();
@@ -151,7 +188,7 @@ pub(crate) async fn referrers(
                     _ => {}
                 }
             }
-            open.blobs.forget(stale).await?;
+            open.blobs.forget(key, stale).await?;
         }
     }
     Ok(found)
@@ -178,8 +215,16 @@ async fn refers(open: &Arc<Open>, document: &DocumentName, name: Name) -> bool {
 }
 
 impl Blobs {
+    /// Begins to look whether a blob may go, once nobody else looks at one.
+    pub(crate) async fn look_at(&self, key: &Key) -> Looked<'_> {
+        let only = self.looking.lock().await;
+        let mentions = &self.engine.mentions;
+        mentions.begin(key.clone());
+        Looked { mentions, _only: only }
+    }
+
     /// Deletes rows of mentions, unless the blob that is looked at was mentioned meanwhile or nobody looks.
-    async fn forget(&self, stale: Vec<Row>) -> Result<(), Trouble> {
+    async fn forget(&self, key: &Key, stale: Vec<Row>) -> Result<(), Trouble> {
         if stale.is_empty() {
             return Ok(());
         }
@@ -189,7 +234,7 @@ impl Blobs {
             let _ = told.send(outcome);
         });
         // Queued under the lock: a mention that comes later is written later.
-        match self.engine.mentions.unless_spoiled(|| self.engine.journal.put_rows(stale, reply)) {
+        match self.engine.mentions.unless_spoiled(key, || self.engine.journal.put_rows(stale, reply)) {
             Some(()) => Ok(tell.await.map_err(|_| Trouble::Closed)??),
             None => Ok(()),
         }

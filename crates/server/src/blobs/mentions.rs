@@ -69,15 +69,15 @@ impl Mentions {
         }
     }
 
-    /// Begins to look at a blob. There is one collector, and so one look at a time.
+    /// Begins to look at a blob. There is one look at a time ([`Blobs::look_at`](super::Blobs::look_at)).
     pub(super) fn begin(&self, key: Key) {
         *self.0.lock() = Some(Look { key, spoiled: false });
     }
 
-    /// Does something unless the blob was mentioned since the look began; an update that comes meanwhile waits.
-    pub(super) fn unless_spoiled<R>(&self, act: impl FnOnce() -> R) -> Option<R> {
+    /// Does something unless the blob was mentioned since the look at it began, or nobody looks at it; an update that comes meanwhile waits.
+    pub(super) fn unless_spoiled<R>(&self, key: &Key, act: impl FnOnce() -> R) -> Option<R> {
         let look = self.0.lock();
-        look.as_ref().is_some_and(|look| !look.spoiled).then(act)
+        look.as_ref().is_some_and(|look| look.key == *key && !look.spoiled).then(act)
     }
 
     /// Ends the look.
@@ -193,23 +193,26 @@ mod tests {
     fn an_update_with_very_many_names_gets_one_row_for_all() {
         let update: String = (0..=NAMES).map(|number| format!("{FORM}{number:064x}")).collect();
         let mentions = Mentions::default();
-        mentions.begin(("ada".into(), name('f')));
+        let key = ("ada".into(), name('f'));
+        mentions.begin(key.clone());
         assert_eq!(keys(&mentions.rows(&document(), [update.as_bytes()])), ["mention/ada/*/c/1"]);
-        assert_eq!(mentions.unless_spoiled(|| ()), None, "it may be any of them");
+        assert_eq!(mentions.unless_spoiled(&key, || ()), None, "it may be any of them");
     }
 
     #[test]
     fn a_mention_spoils_the_look_at_that_blob_only() {
         let mentions = Mentions::default();
         let says = |name: Name| format!("{FORM}{name}").into_bytes();
-        mentions.begin(("ada".into(), name('a')));
+        let (key, other) = (("ada".into(), name('a')), ("ada".into(), name('b')));
+        mentions.begin(key.clone());
+        assert_eq!(mentions.unless_spoiled(&other, || 7), None, "that is not looked at");
         mentions.rows(&document(), [&*says(name('b'))]);
         let eves = DocumentName::parse("eve/c/1").expect("a name");
         mentions.rows(&eves, [&*says(name('a'))]);
-        assert_eq!(mentions.unless_spoiled(|| 7), Some(7));
+        assert_eq!(mentions.unless_spoiled(&key, || 7), Some(7));
         mentions.rows(&document(), [&*says(name('a'))]);
-        assert_eq!(mentions.unless_spoiled(|| 7), None);
+        assert_eq!(mentions.unless_spoiled(&key, || 7), None);
         mentions.end();
-        assert_eq!(mentions.unless_spoiled(|| 7), None, "nobody looks");
+        assert_eq!(mentions.unless_spoiled(&key, || 7), None, "nobody looks");
     }
 }

@@ -54,6 +54,8 @@ pub(crate) enum Received {
     Whole(Blob),
     /// It is whole, and something else: it was dropped.
     Wrong(Name),
+    /// It is whole, and its caller is not welcome any more: it was dropped.
+    Unwelcome,
 }
 
 impl Blobs {
@@ -132,13 +134,15 @@ impl Blobs {
         Ok(blob)
     }
 
-    /// Takes in the rest of an upload, from its offset on.
+    /// Takes in the rest of an upload, from its offset on. Asks whether its caller is still welcome before it becomes a
+    /// blob.
     pub(crate) async fn receive<E>(
         self: &Arc<Self>,
         place: &Place,
         upload: Upload,
         body: impl Stream<Item = Result<Bytes, E>> + Unpin,
         draining: &CancellationToken,
+        is_welcome: impl Fn() -> bool,
     ) -> Result<Received, Trouble> {
         let (give, pieces) = mpsc::channel(PIECES);
         let file = Incoming { blobs: self.clone(), key: place.key.clone(), upload };
@@ -159,6 +163,11 @@ impl Blobs {
                 self.remove(place).await?;
                 self.metrics().blobs.dropped("hash");
                 Received::Wrong(name)
+            }
+            Written::Whole(_) if !is_welcome() => {
+                self.remove(place).await?;
+                self.metrics().blobs.dropped("unwelcome");
+                Received::Unwelcome
             }
             Written::Whole((_, upload)) => {
                 let now = now_ms();

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::app::App;
 
@@ -10,10 +10,14 @@ use crate::app::App;
 const PAUSE: Duration = Duration::from_secs(30);
 /// Scrubbing rewrites a document: what comes back within this time is scrubbed together.
 const TOGETHER: Duration = Duration::from_millis(250);
+/// From one scrubbing to the next: a device that brings things back in a loop does not have a document rewritten all
+/// the time.
+const REST: Duration = Duration::from_secs(5);
 
 /// Runs until the server goes down.
 pub(crate) async fn run(app: Arc<App>) {
     let Some(open) = app.wait_open().await.cloned() else { return };
+    let mut rested = Instant::now();
     loop {
         let draining = app.draining.clone();
         let outcome = tokio::select! {
@@ -27,7 +31,10 @@ pub(crate) async fn run(app: Arc<App>) {
         tokio::select! {
             biased;
             () = draining.cancelled() => return,
-            () = open.registry.engine().revived.notified() => sleep(TOGETHER).await,
+            () = async {
+                open.registry.engine().revived.notified().await;
+                sleep_until(rested.max(Instant::now() + TOGETHER)).await;
+            } => rested = Instant::now() + REST,
             () = sleep(PAUSE) => {}
         }
     }

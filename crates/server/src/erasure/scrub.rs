@@ -59,7 +59,14 @@ pub(super) async fn scrub(
 
 /// Folds a document as it is on disk once all that was appended is.
 async fn prepare(journal: &Journal, name: &DocumentName, how: How) -> Result<Option<Erase>, ErasureError> {
-    let stored = load(journal, name).await?;
+    let stored = match (load(journal, name).await, how) {
+        // What cannot be read can be removed.
+        (Err(ErasureError::Store(error)), How::Whole) => {
+            tracing::warn!(event = "erasure_unread", document = %name, %error);
+            None
+        }
+        (loaded, _) => loaded?,
+    };
     let document = name.clone();
     let fold = match how {
         How::Whole => return Ok(Some(Erase { document, replacement: None })),
@@ -95,12 +102,16 @@ pub(super) async fn blocking<R: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|_| ErasureError::Restarting)
 }
 
-/// Scrubs the documents into which something that was erased came back.
+/// Scrubs the documents into which something that was erased came back; returns the first error once all were tried.
 pub(super) async fn revived(journal: &Journal) -> Result<(), ErasureError> {
     // Behind the commit whose row is looked for.
     ledger::write(journal, Vec::new()).await?;
+    let (mut from, mut outcome) = (tables::SCRUBS.to_vec(), Ok(()));
     loop {
-        let rows = journal.store().rows(tables::SCRUBS, tables::SCRUBS_END, PAGE)?;
+        let rows = journal.store().rows(&from, tables::SCRUBS_END, PAGE)?;
+        // Rows that stay, of documents that cannot be scrubbed for now, are passed over.
+        let Some((last, _)) = rows.last() else { return outcome };
+        from = [last, &[0][..]].concat();
         let mut due: BTreeMap<DocumentName, Vec<Vec<u8>>> = BTreeMap::new();
         for (key, _) in &rows {
             match tables::parse_scrub(key) {
@@ -108,16 +119,24 @@ pub(super) async fn revived(journal: &Journal) -> Result<(), ErasureError> {
                 None => tracing::warn!(event = "scrub_row_unknown", key = %key.escape_ascii()),
             }
         }
-        if due.is_empty() {
-            return Ok(());
-        }
         for (name, keys) in due {
-            let upto: Option<Sequence> =
-                keys.iter().filter_map(|key| Some(tables::parse_scrub(key)?.1)).max();
-            let erased = scrub(journal, &[(name.clone(), How::Cleansed)]).await?;
-            tracing::info!(event = "scrubbed", document = %name, ?upto, entries = erased.entries);
-            let rows = keys.into_iter().map(|key| Row { key, value: None }).collect();
-            ledger::write(journal, rows).await?;
+            let scrubbed = scrub_revived(journal, &name, keys).await;
+            if let Err(error) = &scrubbed {
+                tracing::warn!(event = "scrub_failed", document = %name, %error);
+            }
+            // The first error counts, and keeps none of the others waiting.
+            outcome = outcome.and(scrubbed);
         }
     }
+}
+
+async fn scrub_revived(
+    journal: &Journal,
+    name: &DocumentName,
+    keys: Vec<Vec<u8>>,
+) -> Result<(), ErasureError> {
+    let upto: Option<Sequence> = keys.iter().filter_map(|key| Some(tables::parse_scrub(key)?.1)).max();
+    let erased = scrub(journal, &[(name.clone(), How::Cleansed)]).await?;
+    tracing::info!(event = "scrubbed", document = %name, ?upto, entries = erased.entries);
+    ledger::write(journal, keys.into_iter().map(|key| Row { key, value: None }).collect()).await
 }

@@ -12,8 +12,11 @@ use crate::{api::idempotency, registry::Journal};
 const PAGE: usize = 64;
 /// Tables that are looked for in a store, at most.
 const TABLES: usize = 256;
+/// The table of revoked devices. It outlives its user: a device that was signed out may hold a token that opens what
+/// belongs to others.
+const REVOKED: &str = "revoked";
 
-/// Deletes the rows of a user or a document in every table: `{table}/{of}` and `{table}/{of}/...`. Returns how many
+/// Deletes the rows of a user or a document in every table that does not stay: `{table}/{of}` and `{table}/{of}/...`. Returns how many
 /// went.
 pub(super) async fn remove_all(journal: &Journal, of: &str) -> Result<u64, ErasureError> {
     let mut went = 0;
@@ -43,7 +46,7 @@ pub(super) async fn remove_all(journal: &Journal, of: &str) -> Result<u64, Erasu
     Ok(went)
 }
 
-/// Lists the tables of a store, without those of the ledger: a table is what comes before the first slash.
+/// Lists the tables of a store, without those that stay, the ledger's and that of revoked devices: a table is what comes before the first slash.
 fn tables(store: &dyn Store) -> Result<Vec<String>, StoreError> {
     let (mut tables, mut from) = (Vec::new(), Vec::new());
     while tables.len() < TABLES
@@ -56,6 +59,7 @@ fn tables(store: &dyn Store) -> Result<Vec<String>, StoreError> {
         // The byte after the slash: the first key of the next table.
         from = [&key[..end], b"0"].concat();
         if let Ok(table) = std::str::from_utf8(&key[..end])
+            && table != REVOKED
             && !ledger::TABLES.contains(&table)
         {
             tables.push(table.to_owned());

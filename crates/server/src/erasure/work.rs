@@ -8,6 +8,7 @@ use syncline_document::{
 };
 use syncline_protocol::names::DocumentName;
 use syncline_store::StoreError;
+use syncline_sync::Room;
 
 use super::{
     ErasureError, Erasures, Receipt, Target, ledger,
@@ -109,9 +110,9 @@ impl Erasures {
         let mut says: Vec<&str> = messages.iter().map(String::as_str).collect();
         says.push(id.as_str());
         rows += sweep::cut_answers(journal, &target.user, &says).await?;
-        self.tell(target).await?;
         open.registry.forget_pending(&name);
         let erased = scrub(journal, &[(name.clone(), How::Bare), (drafts.clone(), How::Cleansed)]).await?;
+        self.tell(target).await?;
         Ok(Removed {
             documents: vec![name.to_string()],
             document_count: 1,
@@ -148,8 +149,8 @@ impl Erasures {
         }
         rows += sweep::remove_all(journal, name.as_str()).await?;
         rows += sweep::cut_answers(journal, &target.user, &[]).await?;
-        self.tell(target).await?;
         let erased = scrub(journal, &doomed).await?;
+        self.tell(target).await?;
         // What was on its way to the tables when the name was burned.
         rows += sweep::remove_all(journal, name.as_str()).await?;
         Ok(Removed {
@@ -167,12 +168,16 @@ impl Erasures {
         let owned = move |name: &DocumentName| name.owner() == Some(user.as_str());
         open.registry.burn(ledger::reason(target), &owned);
         // All that was appended before is durable, and listed.
-        scrub::load(journal, &document(target, "profile")?).await?;
+        match scrub::load(journal, &document(target, "profile")?).await {
+            // What cannot be read is removed all the same.
+            Ok(_) | Err(ErasureError::Store(StoreError::Damaged(_))) => {}
+            Err(error) => return Err(error),
+        }
         let names = names(open, &target.user).await?;
         let mut rows = sweep::remove_all(journal, &target.user).await?;
-        self.tell(target).await?;
         let doomed: Vec<_> = names.iter().map(|name| (name.clone(), How::Whole)).collect();
         let erased = scrub(journal, &doomed).await?;
+        self.tell(target).await?;
         rows += sweep::remove_all(journal, &target.user).await?;
         Ok(Removed {
             documents: names.iter().take(NAMES).map(DocumentName::to_string).collect(),
@@ -183,7 +188,9 @@ impl Erasures {
         })
     }
 
-    /// Tells those that derive something from documents.
+    /// Tells those that derive something from documents. Only once the documents are scrubbed: they read them again at
+    /// any time, and what they forgot while it still stood there would be back for good. Where one of them cannot forget,
+    /// the receipt waits, and nothing else does.
     async fn tell(&self, target: &Target) -> Result<(), ErasureError> {
         let followers = self.forgets.read().clone();
         for forgets in followers {
@@ -199,16 +206,21 @@ async fn exists(open: &Open, target: &Target) -> Result<(), ErasureError> {
     let Some(conversation) = &target.conversation else { return Ok(()) };
     let id = ConversationId::parse(conversation).ok_or(ErasureError::Missing)?;
     let name = document(target, &format!("c/{id}"))?;
-    let message = target.message.clone();
-    let there = open.registry.look(&name, move |replica| match message {
-        Some(message) => conversation::message_exists(replica, &message),
-        None => conversation::meta(replica).map(|_| true),
-    });
-    let there = there.await?.map_err(|broken| ErasureError::Engine(broken.to_string()))?;
-    let known = target.message.is_some()
-        || scrub::load(&open.registry.engine().journal, &name).await?.is_some()
-        || listed(open, target, &id).await?;
-    if there && known { Ok(()) } else { Err(ErasureError::Missing) }
+    let there = match target.message.clone() {
+        Some(message) => {
+            let seen =
+                open.registry.look(&name, move |replica| conversation::message_exists(replica, &message));
+            seen.await?.map_err(|broken| ErasureError::Engine(broken.to_string()))?
+        }
+        None => match scrub::load(&open.registry.engine().journal, &name).await {
+            Ok(Some(_)) => true,
+            Ok(None) => listed(open, target, &id).await?,
+            // Nobody can read it, and it may hold anything: it can go.
+            Err(ErasureError::Store(StoreError::Damaged(_))) => true,
+            Err(error) => return Err(error),
+        },
+    };
+    if there { Ok(()) } else { Err(ErasureError::Missing) }
 }
 
 /// Says whether a conversation that has no document stands in its index.
@@ -226,7 +238,7 @@ async fn write<R: Send + 'static>(
     write: impl FnOnce(&mut Pen<'_, '_>, syncline_document::hlc::Hlc) -> R + Send + 'static,
 ) -> Result<R, ErasureError> {
     let origin = Origin { user: None, device: None, at_ms: now_ms() };
-    let written = open.registry.compose(name, origin, move |draft| {
+    let written = open.registry.compose(name, Room::Made, origin, move |draft| {
         let hlc = draft.clock.tick(draft.now_ms);
         let edited = draft.replica.edit(|pen| write(pen, hlc))?;
         Ok((edited.value, edited.update))

@@ -141,6 +141,20 @@ fn what_does_not_fit_into_a_row_is_counted() {
 }
 
 #[test]
+fn an_event_that_fills_the_row_to_the_last_byte_is_counted_with_the_rest() {
+    let name = DocumentName::parse("ada/profile").expect("a name");
+    let room = ROW_BYTES - 2_048;
+    let head = json!(Changed::PreferenceSet { name: String::new() }).to_string().len();
+    for (bytes, told) in [(room - 1, "preference.set"), (room, "many"), (room + 1, "many")] {
+        let changed = vec![Changed::PreferenceSet { name: "x".repeat(bytes - head) }];
+        let judgement = Judgement { changed, ..Judgement::default() };
+        let verdict = Verdict { origin: Origin { user: None, device: None, at_ms: 5 }, judgement };
+        let (_, batch) = Batch::of(&name, &verdict).expect("a batch");
+        assert_eq!((batch.events.len(), &batch.events[0]["type"]), (1, &json!(told)), "{bytes}");
+    }
+}
+
+#[test]
 fn a_user_has_so_many_streams() {
     let feed = Bench::new().feed;
     let first = feed.enter(2).expect("a place");

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{Erased, Erasure, Erasures, Noted, Texts, read};
-use crate::app::Open;
+use crate::{app::Open, edits::SubmitError};
 
 /// Changed documents taken at a time.
 const PIECE: usize = 32;
@@ -239,6 +239,15 @@ impl<'a> Feeder<'a> {
 
     /// Indexes all that is durable of a document.
     async fn index_whole(&mut self, name: &DocumentName) -> Result<(), SearchError> {
+        // It may still be stored: from its name being burned on it is not to be found.
+        match self.open.registry.alive(name) {
+            Ok(()) => {}
+            Err(SubmitError::Erased(_)) => {
+                self.known.remove(name);
+                return self.apply(read::gone(name).into_iter().collect()).await;
+            }
+            Err(error) => return Err(SearchError::Io(error.to_string())),
+        }
         let (store, of) = (self.open.store.clone(), name.clone());
         match blocking(move || stored_batches(&*store, &of)).await? {
             Ok(batches) => {

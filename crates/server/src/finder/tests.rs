@@ -15,6 +15,7 @@ use syncline_document::{
 };
 use syncline_search::{Filter, Options, Page};
 use syncline_store::{CommitReport, MemoryStore, Writer, WriterOptions};
+use syncline_sync::Room;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -90,7 +91,7 @@ impl Bench {
             model: None,
             parts: vec![json!({ "type": "text", "text": text })],
         };
-        let written = self.open.registry.compose(&name, origin(), move |draft| {
+        let written = self.open.registry.compose(&name, Room::Needed, origin(), move |draft| {
             let edited = draft.replica.edit(|pen| conversation::append(pen, &message))?;
             Ok((edited.value, edited.update))
         });
@@ -101,7 +102,7 @@ impl Bench {
         let name = DocumentName::parse("ada/index/2022-q1").expect("a name");
         let (id, title) = (ConversationId::parse(ID).expect("an id"), title.to_owned());
         let stamp = Stamp { writer: Name::parse("phone.a").expect("a writer"), hlc: Hlc::at(1_000) };
-        let written = self.open.registry.compose(&name, origin(), move |draft| {
+        let written = self.open.registry.compose(&name, Room::Needed, origin(), move |draft| {
             let edited = draft.replica.edit(|pen| index::set(pen, &id, &stamp, &Setting::Title(title)))?;
             Ok((edited.value, edited.update))
         });

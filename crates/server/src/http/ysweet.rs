@@ -257,8 +257,8 @@ pub(super) async fn update(
 
 /// Refuses documents that were erased for good.
 fn alive(app: &App, name: &DocumentName) -> Result<(), Refusal> {
-    match app.engine().and_then(|open| open.registry.erased(name)) {
-        Some(reason) => Err(Refusal::new(http::StatusCode::GONE, "gone", reason)),
+    match app.engine() {
+        Some(open) => Ok(open.registry.alive(name)?),
         None => Ok(()),
     }
 }

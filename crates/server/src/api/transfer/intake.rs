@@ -194,6 +194,12 @@ impl Intake {
             Item::Index(index) => {
                 for entry in index.entries {
                     let Some(id) = ConversationId::parse(&entry.id) else { continue };
+                    match self.home.alive(&id) {
+                        Err(problem) if problem.is_general() => return Err(problem),
+                        // It is told of where the conversation itself comes.
+                        Err(_) => continue,
+                        Ok(()) => {}
+                    }
                     let kind = self.home.index_of(&id);
                     let done = self.restore(&kind, move |restore, pen| restore.entry(pen, &entry)).await;
                     if matches!(done, Ok(((), true))) {

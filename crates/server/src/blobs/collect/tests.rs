@@ -44,7 +44,7 @@ async fn upload(open: &Open, content: &'static [u8]) -> (Key, Blob) {
     let begun = open.blobs.begin(&place, content.len() as u64, "text/plain".to_owned()).await;
     let begun = begun.expect("a store").expect("there is room");
     let body = stream::iter([Ok::<_, Infallible>(Bytes::from_static(content))]);
-    let received = open.blobs.receive(&place, begun, body, &CancellationToken::new()).await;
+    let received = open.blobs.receive(&place, begun, body, &CancellationToken::new(), || true).await;
     match received.expect("received") {
         Received::Whole(blob) => (key, blob),
         other => panic!("{other:?}"),
@@ -70,10 +70,7 @@ fn is_there(open: &Open, key: &Key) -> bool {
 }
 
 async fn collect(open: &Arc<Open>, key: &Key, blob: Blob) -> bool {
-    open.blobs.engine.mentions.begin(key.clone());
-    let gone = look(open, key, blob).await.expect("looked");
-    open.blobs.engine.mentions.end();
-    gone
+    look(open, key, blob).await.expect("looked")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,14 +94,15 @@ async fn a_blob_that_nothing_refers_to_goes_and_one_in_use_stays() {
 async fn an_edit_that_comes_while_the_collector_looks_keeps_the_blob() {
     let (open, _folder) = open();
     let (key, blob) = upload(&open, b"content").await;
-    open.blobs.engine.mentions.begin(key.clone());
+    let place = open.blobs.enter(&key).await.expect("nobody else is there");
+    let looking = open.blobs.look_at(&key).await;
     mention(&open, "ada/notes", &key).await;
     // As if the edit had come just after the rows were read.
     let row = format!("mention/ada/{}/notes", key.1).into_bytes();
     assert!(open.store.row(&row).expect("a store").is_some(), "written with the edit");
     open.blobs.write(vec![Row { key: row, value: None }]).await.expect("written");
-    assert!(!look(&open, &key, blob).await.expect("looked"));
-    open.blobs.engine.mentions.end();
+    let removal = remove_unreferred(&open, &place, &looking, &blob, 1).await.expect("looked");
+    assert!(matches!(removal, Removal::Mentioned), "{removal:?}");
     assert!(is_there(&open, &key));
 }
 
