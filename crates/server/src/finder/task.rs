@@ -81,7 +81,7 @@ async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(|error| SearchError::Bug(error.to_string()))
 }
 
-async fn open_index(open: &Arc<Open>, place: &Place) -> Result<Arc<Index>, String> {
+pub(super) async fn open_index(open: &Arc<Open>, place: &Place) -> Result<Arc<Index>, String> {
     let (place, store) = (place.clone(), open.store.clone());
     let opened = blocking(move || open_for(&*store, &place)).await;
     opened.and_then(|opened| opened).map(Arc::new).map_err(|error| error.to_string())
@@ -108,7 +108,7 @@ fn open_for(store: &dyn Store, place: &Place) -> Result<Index, SearchError> {
 }
 
 /// Feeds an open index.
-struct Feeder<'a> {
+pub(super) struct Feeder<'a> {
     open: &'a Arc<Open>,
     index: Arc<Index>,
     stop: &'a CancellationToken,
@@ -122,7 +122,7 @@ struct Feeder<'a> {
 }
 
 impl<'a> Feeder<'a> {
-    fn new(open: &'a Arc<Open>, index: Arc<Index>, stop: &'a CancellationToken) -> Self {
+    pub(super) fn new(open: &'a Arc<Open>, index: Arc<Index>, stop: &'a CancellationToken) -> Self {
         Self {
             open,
             index,
@@ -149,26 +149,7 @@ impl<'a> Feeder<'a> {
                 erased?;
                 continue;
             }
-            let (changed, overflowed) = finder.take();
-            if overflowed {
-                self.begin_again();
-            }
-            let until = Instant::now() + PACE;
-            let idle = changed.is_empty();
-            for (name, noted) in changed {
-                self.index_changed(&name, noted).await?;
-            }
-            let was_caught_up = self.caught_up;
-            while !self.caught_up {
-                // One step at the least, whatever changed: edits may never cease.
-                self.catch_up().await?;
-                if idle || Instant::now() >= until {
-                    break;
-                }
-            }
-            if !idle {
-                sleep_until(until).await;
-            } else if was_caught_up {
+            if !self.round().await? {
                 tokio::select! {
                     biased;
                     () = self.stop.cancelled() => {}
@@ -178,6 +159,30 @@ impl<'a> Feeder<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Indexes what changed, and goes on with the stored documents. Says whether there was anything to do.
+    pub(super) async fn round(&mut self) -> Result<bool, SearchError> {
+        let (changed, overflowed) = self.open.registry.engine().finder.take();
+        if overflowed {
+            self.begin_again();
+        }
+        let until = Instant::now() + PACE;
+        let (idle, was_caught_up) = (changed.is_empty(), self.caught_up);
+        for (name, noted) in changed {
+            self.index_changed(&name, noted).await?;
+        }
+        while !self.caught_up {
+            // One step at the least, whatever changed: edits may never cease.
+            self.catch_up().await?;
+            if idle || Instant::now() >= until {
+                break;
+            }
+        }
+        if !idle {
+            sleep_until(until).await;
+        }
+        Ok(!idle || !was_caught_up)
     }
 
     /// Looks at all stored documents once more.

@@ -18,7 +18,10 @@ use syncline_store::{CommitReport, MemoryStore, Writer, WriterOptions};
 use syncline_sync::Room;
 use tokio_util::sync::CancellationToken;
 
-use super::*;
+use super::{
+    task::{Feeder, open_index},
+    *,
+};
 use crate::{app::Open, config::Config, document::Document, erasure, registry::Engine};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -177,34 +180,18 @@ async fn what_is_erased_leaves_every_file_and_the_rest_stays() {
 async fn what_an_earlier_run_missed_is_found_though_edits_never_cease() {
     let mut bench = Bench::waiting();
     bench.say("m1", "zebra").await;
-    let finder = bench.finder().clone();
-    let noted_then = async {
-        while finder.waiting.lock().documents.is_empty() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(LONG, noted_then).await.expect("is noted");
-    // As after a restart: nobody knows of it, and others are edited all the time.
-    finder.waiting.lock().documents.clear();
-    finder.note(&name(1), noted(1, &[]));
-    let editing = tokio::spawn(async move {
-        for sequence in 2.. {
-            finder.note(&name(1), noted(sequence, &[]));
-            tokio::task::yield_now().await;
-        }
-    });
-    bench.start();
+    let (place, _erasures) = bench.asked.take().expect("did not begin");
+    let index = open_index(&bench.open, &place).await.expect("opens");
+    bench.finder().opened(index.clone());
+    let mut feeder = Feeder::new(&bench.open, index, &bench.stop);
+    // As after a restart: nobody has noted the message, and another document changes all the time.
+    for sequence in 1..10 {
+        bench.finder().waiting.lock().documents.clear();
+        bench.finder().note(&name(1), noted(sequence, &[]));
+        assert!(feeder.round().await.expect("indexes"));
+    }
     bench.until("zebra", 1).await;
-    assert!(!editing.is_finished());
-    editing.abort();
-    let caught_up = async {
-        while bench.finder().standing().indexing {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(LONG, caught_up).await.expect("catches up");
-    bench.stop.cancel();
-    bench.running.await.expect("ends");
+    assert!(!bench.finder().waiting.lock().catching_up);
 }
 
 fn name(n: usize) -> DocumentName {
