@@ -103,7 +103,10 @@ try {
     );
     const clicked = performance.now();
     await page.getByTestId("device-laptop").getByRole("searchbox").fill(`Conversation ${CONVERSATIONS}`);
-    await page.getByTestId("list-laptop").getByRole("button", { name: `Conversation ${CONVERSATIONS}` }).click();
+    await page
+      .getByTestId("list-laptop")
+      .getByRole("button", { name: `Conversation ${CONVERSATIONS}` })
+      .click();
     await page.getByTestId("device-laptop").getByRole("searchbox").fill("");
     await page.waitForSelector(`[data-testid=chat-laptop][data-turns="${MESSAGES}"]`, { timeout: 120_000 });
     const chatMs = Math.round(performance.now() - clicked);
