@@ -105,15 +105,16 @@ pub(super) async fn set(
     home.writable()?;
     let Json(new) = body?;
     parts::check_urls(&new.attachments)?;
-    let (wanted, writer, fresh) = (id.clone(), home.writer(), home.fresh_id());
-    home.write(&Kind::Drafts, move |desk| {
-        let before = own(drafts::read(desk.replica())?, &wanted, &writer);
+    let (writer, fresh) = (home.writer(), home.fresh_id());
+    let written = home.write(&Kind::Drafts, move |desk| {
+        let before = own(drafts::read(desk.replica())?, &id, &writer);
         let req = new.req.or(before.map(|draft| draft.req)).unwrap_or(fresh);
         let composer = Composer { text: new.text, attachments: new.attachments, model: new.model, req };
-        desk.edit(|pen, stamp| drafts::set(pen, &wanted, stamp, &composer))
-    })
-    .await?;
-    home.draft(&id).await
+        desk.edit(|pen, stamp| drafts::set(pen, &id, stamp, &composer))?;
+        // Read here: where its message is saved already, it is removed before it could be asked for.
+        Ok(own(drafts::read(desk.replica())?, &id, &writer))
+    });
+    written.await?.map(|draft| Json(draft.into())).ok_or_else(|| Problem::missing("draft"))
 }
 
 /// Empties the caller's composer.
