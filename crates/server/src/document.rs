@@ -374,6 +374,3 @@ pub(crate) struct Standing {
     pub(crate) waiting_bytes: usize,
     pub(crate) busy_since_ms: Option<u64>,
 }
-
-#[cfg(test)]
-mod tests;

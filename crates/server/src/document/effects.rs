@@ -186,3 +186,6 @@ impl Document {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
