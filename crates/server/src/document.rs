@@ -44,6 +44,9 @@ const OPEN: u8 = 1;
 /// The document is busy, or nobody uses it any more: a tick has to look at it.
 const LOOK: u8 = 2;
 
+/// A document that grew by less counts as it did.
+const WEIGHED_BYTES: usize = 4 << 10;
+
 thread_local! {
     /// A buffer for the effects of a call: documents are entered one after the other, none keeps its own.
     static EFFECTS: Cell<Vec<Effect>> = const { Cell::new(Vec::new()) };
@@ -85,6 +88,8 @@ struct Inner {
     last: Option<Last>,
     /// What is told of edits once they are durable, by sequence.
     untold: VecDeque<Untold>,
+    /// What the shared memory of open documents counts for it: bytes.
+    resident: usize,
     /// Counts the sessions that a panic ended here: answers meant for an earlier one are dropped.
     epoch: u64,
 }
@@ -106,6 +111,7 @@ impl Document {
                 erased,
                 last: None,
                 untold: VecDeque::new(),
+                resident: 0,
                 epoch: 0,
             }),
             next_tick_ms: AtomicU64::new(NEVER),
@@ -188,6 +194,7 @@ impl Document {
         // Answers that are on their way to the session are dropped.
         inner.epoch += 1;
         inner.session = inner.session.successor(now_ms());
+        self.weigh(&mut inner);
         self.next_tick_ms.store(NEVER, Ordering::Relaxed);
         self.glance.store(LOOK, Ordering::Relaxed);
     }
@@ -292,6 +299,7 @@ impl Document {
         if inner.epoch != epoch {
             return None;
         }
+        self.weigh(inner);
         let tick = inner.session.next_tick_ms().unwrap_or(NEVER);
         self.next_tick_ms.store(tick, Ordering::Relaxed);
         let session = &inner.session;
@@ -299,6 +307,15 @@ impl Document {
         let look = if session.busy_since_ms().is_some() || session.is_empty() { LOOK } else { 0 };
         self.glance.store(open | look, Ordering::Relaxed);
         Some(result)
+    }
+
+    /// Counts what the document takes of the memory that all share. Small changes are not worth a word to all others.
+    fn weigh(&self, inner: &mut Inner) {
+        let bytes = inner.session.resident_bytes();
+        if bytes.abs_diff(inner.resident) > WEIGHED_BYTES || (bytes == 0 && inner.resident > 0) {
+            self.engine.resident.change(inner.resident, bytes);
+            inner.resident = bytes;
+        }
     }
 
     fn end_epoch(&self, epoch: u64) {
@@ -316,6 +333,7 @@ impl Document {
         inner.epoch += 1;
         inner.last = None;
         inner.session = inner.session.successor(now_ms());
+        self.weigh(inner);
         inner.edits.clear();
         for link in inner.links.drain(..).flatten() {
             link.close(Closing::TryLater("this document's session ended: reconnect".to_owned()));
@@ -339,9 +357,13 @@ impl Document {
     pub(crate) fn tick(&self, now: u64) -> Standing {
         let mut evicted = false;
         let Some(mut inner) = self.inner.try_lock() else { return Standing::default() };
-        if self.next_tick_ms.load(Ordering::Relaxed) <= now {
+        let short = self.engine.resident.is_short();
+        if short || self.next_tick_ms.load(Ordering::Relaxed) <= now {
             let ticked = self.carry_out(&mut inner, |session, now, fx| {
                 let was_open = session.is_open();
+                if short {
+                    session.hurry(now);
+                }
                 session.tick(now, fx);
                 was_open && !session.is_open()
             });

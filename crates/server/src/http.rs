@@ -116,6 +116,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
         };
         if let Some(engine) = app.engine() {
             sample.waiting_pool_bytes = engine.registry.engine().settings.waiting_pool.held() as u64;
+            sample.resident_bytes = engine.registry.engine().resident.bytes() as u64;
             let journal = &engine.registry.engine().journal;
             sample.search = engine.registry.engine().finder.standing();
             sample.queue = journal.queued();

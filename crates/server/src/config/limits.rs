@@ -66,6 +66,9 @@ pub struct Limits {
     pub busy_ms: u64,
     /// A document nobody used for this long leaves memory.
     pub evict_after_ms: u64,
+    /// All documents in memory together, at rest: bytes. The document engine takes up to 12 times that. From three quarters
+    /// on, documents that nobody used for a second leave memory; beyond it no other is opened: try again in a while.
+    pub open_bytes: usize,
     /// A document that could not be loaded is tried again after this long.
     pub reload_after_ms: u64,
     /// A device whose update failed inside the document engine stays refused for this long.
@@ -248,6 +251,7 @@ impl Default for Limits {
             heavy_document_bytes: 2 << 20,
             busy_ms: 10_000,
             evict_after_ms: 30_000,
+            open_bytes: 1 << 30,
             reload_after_ms: 10_000,
             culprit_ms: 600_000,
             heals: 20,

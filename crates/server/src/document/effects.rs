@@ -151,8 +151,17 @@ impl Document {
 
     fn load(&self, epoch: u64) {
         let Some(me) = self.me.upgrade() else { return };
-        self.engine.metrics.loaded();
         let runtime = self.engine.runtime.clone();
+        if self.engine.resident.is_full() {
+            let full = "the server has as many documents open as it may: try again in a while";
+            self.engine.metrics.refused("open_bytes");
+            // Not from here: the document is being worked on.
+            runtime.spawn(async move {
+                me.enter_epoch(epoch, |session, now, fx| session.loaded(Err(full.to_owned()), now, fx));
+            });
+            return;
+        }
+        self.engine.metrics.loaded();
         // The answer comes on a thread of the store; documents are built where the stacks are deep.
         let reply = move |outcome: Result<_, StoreError>| {
             runtime.spawn(async move {
