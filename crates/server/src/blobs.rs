@@ -20,6 +20,7 @@
 pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod collect;
+pub(crate) mod erased;
 pub(crate) mod mentions;
 pub(crate) mod upload;
 
