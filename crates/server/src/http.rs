@@ -4,6 +4,7 @@ mod admin;
 mod body;
 mod description;
 mod error;
+mod linger;
 pub(crate) mod origin;
 mod page;
 pub(crate) mod rates;
@@ -81,6 +82,7 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(from_fn_with_state(app.clone(), origin::guard))
         .layer(map_response(harden))
         .layer(from_fn_with_state(app.clone(), count))
+        .layer(from_fn_with_state(app.clone(), linger::linger))
         .with_state(app)
 }
 

@@ -160,6 +160,8 @@ pub struct Limits {
     pub http_page_bytes: usize,
     /// One HTTP request, its body included, backups, uploads of blobs, imports and exports aside.
     pub http_ms: u64,
+    /// How long the rest of a body is read and thrown away after an early answer, so that its sender hears the answer.
+    pub linger_ms: u64,
     /// Updates over HTTP that wait for one document. Beyond them: 503, try again.
     pub http_edits_per_document: usize,
     /// Reads over HTTP that wait for one document. Beyond them: 503, try again.
@@ -296,6 +298,7 @@ impl Default for Limits {
             http_json_bytes: 64 << 10,
             http_page_bytes: 4 << 20,
             http_ms: 30_000,
+            linger_ms: 5_000,
             http_edits_per_document: 64,
             http_reads_per_document: 64,
             blob_bytes: 256 << 20,
