@@ -20,7 +20,10 @@ use crate::{
         blobs::{denied, fit},
         problem::Problem,
     },
-    blobs::{Found, Name, upload::Received},
+    blobs::{
+        Found, Name,
+        upload::{Denial, Received},
+    },
 };
 
 /// Failures that are told once more at the end.
@@ -115,22 +118,31 @@ impl Intake {
 
     /// Takes in a blob; the inner error says what is wrong with it.
     async fn store(
-        &self,
+        &mut self,
         blob: &Blob,
         pieces: &mut Pieces<'_>,
     ) -> Result<Result<BlobStatus, String>, Problem> {
         let Some(name) = Name::parse(&blob.sha256) else {
             return Ok(Err("its name is no SHA-256".to_owned()));
         };
-        let shelf = &self.home.open.blobs;
+        let shelf = self.home.open.blobs.clone();
         let place = shelf.enter(&(self.home.user.clone(), name)).await?;
         if let Some(Found::Whole(_)) = shelf.find(&place.key)? {
             return Ok(Ok(BlobStatus::Present));
         }
+        if let Some(why) = &self.blobs_refused {
+            return Ok(Err(why.clone()));
+        }
         let kind = blob.media_type.as_deref().and_then(fit).unwrap_or_else(|| BYTES.to_owned());
         let upload = match shelf.begin(&place, blob.bytes, kind).await? {
             Ok(upload) => upload,
-            Err(denial) => return Err(denied(&shelf.limits, &denial)),
+            Err(denial) => {
+                let problem = denied(&shelf.limits, &denial);
+                if matches!(denial, Denial::TooMany) {
+                    self.blobs_refused = Some(problem.to_string());
+                }
+                return Err(problem);
+            }
         };
         let is_welcome = || self.home.stands().is_ok();
         let received = shelf.receive(&place, upload, pieces, &self.home.draining, is_welcome).await;

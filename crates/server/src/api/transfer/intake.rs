@@ -188,12 +188,23 @@ pub(super) struct Intake {
     pub(super) left: Vec<Left>,
     /// Blobs that could not be stored.
     pub(super) blobs_failed: usize,
+    /// Why none can be stored any more: the user has as many as there may be. Others are not counted against it again.
+    pub(super) blobs_refused: Option<String>,
 }
 
 impl Intake {
     fn of(home: Home) -> Self {
         let (totals, entered) = (Totals::default(), HashSet::new());
-        Self { home, restore: None, totals, unchanged: 0, entered, left: Vec::new(), blobs_failed: 0 }
+        Self {
+            home,
+            restore: None,
+            totals,
+            unchanged: 0,
+            entered,
+            left: Vec::new(),
+            blobs_failed: 0,
+            blobs_refused: None,
+        }
     }
 
     /// Writes one item; returns what is to be told of it. What is wrong with it stops nothing; an error does.

@@ -87,7 +87,8 @@ async fn a_blob_that_nothing_refers_to_goes_and_one_in_use_stays() {
     mention(&open, "ada/notes", &key).await;
     assert!(!collect(&open, &key, blob).await);
     assert!(is_there(&open, &key));
-    assert_eq!(referrers(&open, &key, TOLD).await.expect("listed").len(), 1);
+    let look = open.blobs.look_at(&key).await;
+    assert_eq!(referrers(&open, &key, &look, TOLD).await.expect("listed").len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
