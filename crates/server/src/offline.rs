@@ -50,8 +50,6 @@ impl Offline {
     /// # Errors
     /// [`ServeError::Unsaved`] where something could not be saved.
     pub(crate) async fn close(self) -> Result<(), ServeError> {
-        let outcome = serve::shut_down(&self.app, self.reporting).await;
-        self.ticking.abort();
-        outcome
+        serve::shut_down(&self.app, self.reporting, self.ticking).await
     }
 }

@@ -16,7 +16,7 @@ use syncline_protocol::names::DocumentName;
 use syncline_store::writer::Writer;
 use syncline_sync::{Draft, Join, Looking, PeerId, Room, Settings, Writing};
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use crate::{
     blobs::mentions::Mentions, config::Limits, document::Document, edits::SubmitError, erasure::ledger,
@@ -109,6 +109,9 @@ pub struct Registry {
     shards: Vec<Mutex<HashMap<DocumentName, Arc<Document>>>>,
     hasher: RandomState,
     open: AtomicUsize,
+    /// Whoever may still give edits to documents: sockets that read, and calls that write. Closed when the server goes
+    /// down; what comes later is refused, and those who came before are waited for.
+    pub(crate) givers: TaskTracker,
 }
 
 /// What [`Registry::tick`] found.
@@ -128,7 +131,13 @@ impl Registry {
     /// Makes an empty table.
     pub fn new(engine: Arc<Engine>) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { engine, shards, hasher: RandomState::new(), open: AtomicUsize::new(0) }
+        Self {
+            engine,
+            shards,
+            hasher: RandomState::new(),
+            open: AtomicUsize::new(0),
+            givers: TaskTracker::new(),
+        }
     }
 
     /// Returns the journal and its company.
@@ -164,6 +173,7 @@ impl Registry {
         update: Bytes,
         origin: Origin,
     ) -> Result<(), SubmitError> {
+        let _turn = self.turn()?;
         let told = loop {
             if let Some(told) = self.document(name)?.submit(update.clone(), origin.clone()) {
                 break told?;
@@ -184,6 +194,7 @@ impl Registry {
         origin: Origin,
         write: impl FnOnce(Draft<'_>) -> Result<(R, Option<Bytes>), Broken> + Send + 'static,
     ) -> Result<R, SubmitError> {
+        let _turn = self.turn()?;
         let (given, give) = oneshot::channel();
         let mut writing: Option<Writing> = Some(Box::new(move |draft| {
             let (value, update) = write(draft)?;
@@ -198,6 +209,13 @@ impl Registry {
         };
         told.await.unwrap_or(Err(SubmitError::Gone))?;
         give.await.map_err(|_| SubmitError::Gone)
+    }
+
+    /// Takes a turn at giving an edit, which the server's end waits for.
+    fn turn(&self) -> Result<TaskTrackerToken, SubmitError> {
+        // Taken before it looks: an end that begins in between waits for this turn.
+        let turn = self.givers.token();
+        if self.givers.is_closed() { Err(SubmitError::Gone) } else { Ok(turn) }
     }
 
     /// Reads a document.

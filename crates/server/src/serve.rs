@@ -10,6 +10,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
+    task::JoinHandle,
     time::interval,
 };
 
@@ -95,15 +96,14 @@ pub async fn serve(config: Config, ready: impl FnOnce(&str)) -> Result<(), Serve
     tracing::info!(%local, data = %config.data.display(), open = config.open, "ready");
     let ticking = tokio::spawn(tick(app.clone()));
     stop.come().await;
-    let outcome = shut_down(&app, reporting).await;
-    ticking.abort();
+    let outcome = shut_down(&app, reporting, ticking).await;
     accepting.abort();
     outcome
 }
 
 /// Opens the store off the runtime's threads and starts the engine. Returns the task that tells documents what
 /// became durable.
-pub(crate) async fn open_store(app: &Arc<App>) -> Result<tokio::task::JoinHandle<()>, StoreError> {
+pub(crate) async fn open_store(app: &Arc<App>) -> Result<JoinHandle<()>, StoreError> {
     let config = app.config.clone();
     let store = tokio::task::spawn_blocking(move || config.open_store())
         .await
@@ -212,7 +212,8 @@ impl StopSignal {
 /// Stops accepting and reading, commits the queue, sends the acks that are owed, closes with 1012.
 pub(crate) async fn shut_down(
     app: &Arc<App>,
-    reporting: tokio::task::JoinHandle<()>,
+    reporting: JoinHandle<()>,
+    ticking: JoinHandle<()>,
 ) -> Result<(), ServeError> {
     let limit = Duration::from_millis(app.config.limits.shutdown_ms);
     tracing::info!("going down");
@@ -220,6 +221,11 @@ pub(crate) async fn shut_down(
     app.tasks.close();
     let ended = tokio::time::timeout(limit, async {
         let Some(engine) = app.engine() else { return Ok(()) };
+        // Nobody gives documents anything from here on, time neither.
+        engine.registry.givers.close();
+        let _ = tokio::time::timeout(GOODBYES, engine.registry.givers.wait()).await;
+        ticking.abort();
+        let _ = ticking.await;
         // Documents that are being loaded or on the pool finish first: what was received is applied.
         let mut polls = interval(Duration::from_millis(5));
         while engine.registry.all().iter().any(|document| {
