@@ -84,15 +84,18 @@ pub(super) struct News<'s, 'a> {
 }
 
 /// Encodes what is new in an update. Of a deleted block whose beginning is known the rest is left, beside that beginning.
-pub(super) fn encode_news(bytes: &[u8], sections: Vec<News<'_, '_>>, deletes: Vec<Delete>) -> Vec<u8> {
+pub(super) fn encode_news(bytes: &[u8], sections: &[News<'_, '_>], deletes: &[Delete]) -> Vec<u8> {
     /// Kind: deleted, with a left neighbour.
     const DELETED_BESIDE: u8 = 0x81;
     let is_kept = |block: &&Block<'_>| block.content != Content::Skip;
-    let sections: Vec<_> =
-        sections.into_iter().filter(|section| section.blocks.iter().any(|block| is_kept(&block))).collect();
+    let sections: Vec<_> = sections
+        .iter()
+        .filter(|section| section.blocks.first().is_some_and(|first| is_kept(&first)))
+        .collect();
     let mut out = Vec::new();
     write_var_uint(&mut out, sections.len() as u64);
-    for News { client, known, blocks } in sections {
+    for section in sections {
+        let News { client, known, blocks } = *section;
         // In a whole update only the last ones are.
         let blocks = &blocks[..blocks.iter().take_while(is_kept).count()];
         write_var_uint(&mut out, blocks.len() as u64);
@@ -115,7 +118,7 @@ pub(super) fn encode_news(bytes: &[u8], sections: Vec<News<'_, '_>>, deletes: Ve
             out.extend_from_slice(&bytes[first.bytes.0 as usize..last.bytes.1 as usize]);
         }
     }
-    write_deletes(&mut out, &deletes);
+    write_deletes(&mut out, deletes);
     out
 }
 

@@ -346,9 +346,10 @@ impl<'k, 's, 'a> Walk<'k, 's, 'a> {
             return true;
         }
         let sections = |client| {
-            let cursor = match self.index.is_empty() {
-                true => self.cursors.iter().find(|cursor| cursor.client == client),
-                false => self.index.get(&client).map(|at| &self.cursors[*at as usize]),
+            let cursor = if self.index.is_empty() {
+                self.cursors.iter().find(|cursor| cursor.client == client)
+            } else {
+                self.index.get(&client).map(|at| &self.cursors[*at as usize])
             };
             cursor.map(|cursor| (cursor.first, cursor.end))
         };
@@ -476,13 +477,17 @@ impl<'k, 's, 'a> Walk<'k, 's, 'a> {
 
     /// Returns what is new in an update that is whole.
     fn news(&self) -> Vec<u8> {
-        let sections = self.cursors.iter().filter(|cursor| cursor.new < cursor.next).map(|cursor| News {
-            client: cursor.client,
-            known: cursor.known.map_or(0, |client| client.clock),
-            blocks: &self.scan.blocks[cursor.new as usize..cursor.next as usize],
-        });
+        let sections = self.cursors.iter().filter(|cursor| cursor.new < cursor.next);
+        let sections: Vec<News<'_, '_>> = sections
+            .map(|cursor| News {
+                client: cursor.client,
+                known: cursor.known.map_or(0, |client| client.clock),
+                blocks: &self.scan.blocks[cursor.new as usize..cursor.next as usize],
+            })
+            .collect();
         let deletes = self.scan.deletes.iter().filter(|delete| self.deletes_anything(delete));
-        encode_news(self.scan.bytes, sections.collect(), deletes.copied().collect())
+        let deletes: Vec<Delete> = deletes.copied().collect();
+        encode_news(self.scan.bytes, &sections, &deletes)
     }
 
     fn have(&self, client: u64) -> u32 {
