@@ -12,6 +12,7 @@ mod conversation;
 mod devices;
 mod erased;
 mod fields;
+mod late;
 mod messages;
 mod registers;
 mod tips;
@@ -181,6 +182,9 @@ impl Ledger {
             _ => Winners::default(),
         };
         let fields = replica.read(|doc| Fields::of(&doc.transact(), &kind))?;
+        if let Some((root, _)) = kind.renewed() {
+            replica.mind_renewal(root, []);
+        }
         if !kind.watched().is_empty() {
             replica.watch(kind.watched())?;
         }
@@ -199,9 +203,11 @@ impl Ledger {
         now_ms: u64,
     ) -> Result<Judgement, Broken> {
         let changes = replica.changes();
-        if changes.is_empty() && !self.messages.is_waiting() {
+        let late = replica.late();
+        if changes.is_empty() && late.is_empty() && !self.messages.is_waiting() {
             return Ok(Judgement::default());
         }
+        let is_renewed = replica.known().is_renewed();
         let edited = replica.edit(|pen| {
             let mut bench =
                 Bench { pen, changes: &changes, moved: HashMap::new(), judgement: Judgement::default() };
@@ -217,6 +223,9 @@ impl Ledger {
             }
             for (root, key) in bench.changes.keys.keys().chain(bench.moved.keys()) {
                 self.fields.refresh(bench.pen.txn(), root, key);
+            }
+            if is_renewed && let Some(map) = self.kind.renewed() {
+                late::judge(&mut bench, &mut self.fields, map, late, clock, now_ms);
             }
             changed::note(&mut bench, &self.kind, &self.messages, &self.fields);
             bench.list_drafts();

@@ -37,6 +37,7 @@ mod order;
 mod pen;
 pub mod record;
 pub mod register;
+pub mod renewal;
 mod replica;
 pub mod schema;
 mod tree;

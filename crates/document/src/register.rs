@@ -13,6 +13,8 @@ use crate::{hlc::Hlc, ids::Writer, json, pen::Pen};
 
 /// How many losing values are shown of one field.
 const HINTS: usize = 8;
+/// A writer whose newest register in a document is older than this is gone: milliseconds.
+pub(crate) const GONE_MS: u64 = 90 * 24 * 60 * 60 * 1_000;
 /// The longest key that is read as a register: bytes.
 const KEY_BYTES: usize = 1024;
 

@@ -3,16 +3,18 @@
 use std::{
     mem::ManuallyDrop,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
 };
 
 use bytes::Bytes;
 use syncline_protocol::{
-    known::{Checked, Known, Verdict},
+    known::{Checked, Known, Tip, Verdict},
     limits::Limits,
     update::Refusal,
 };
 use yrs::{
-    Doc, OffsetKind, Options, ReadTxn, Snapshot, StateVector, Transact, Update, updates::decoder::Decode,
+    Any, Doc, OffsetKind, Options, ReadTxn, Snapshot, StateVector, Transact, Update, encoding::read::Cursor,
+    updates::decoder::Decode,
 };
 
 use crate::{
@@ -102,6 +104,8 @@ pub struct Replica {
     known: Known,
     /// What changed since it was last asked, once [`Replica::watch`] was called.
     changes: Option<Watch>,
+    /// What came late to a renewed map since it was last asked.
+    late: Vec<(Arc<str>, Any)>,
 }
 
 impl std::fmt::Debug for Replica {
@@ -128,7 +132,7 @@ impl Replica {
         options.offset_kind = OffsetKind::Utf16;
         // yrs would delete format marks by itself, which no journal and no device would know of.
         options.cleanup_formatting = false;
-        Self { doc: Some(Doc::with_options(options)), known: Known::new(), changes: None }
+        Self { doc: Some(Doc::with_options(options)), known: Known::new(), changes: None, late: Vec::new() }
     }
 
     /// Builds a document from stored updates, in order, to be read only.
@@ -189,6 +193,7 @@ impl Replica {
         if checked.is_empty {
             return Ok(Applied { novel: false, deletes: false });
         }
+        let update = checked.news.as_deref().unwrap_or(update);
         let applied = self.contained(|doc| {
             let update = Update::decode_v1(update).map_err(|error| error.to_string())?;
             // A second panic while a panicking transaction is dropped would abort the process: it is leaked
@@ -204,6 +209,12 @@ impl Replica {
             Ok(applied)
         })?;
         self.known.admit(checked);
+        for late in &checked.late {
+            let value = catch_unwind(|| Any::decode(&mut Cursor::new(&late.value)));
+            if let Ok(Ok(value)) = value {
+                self.late.push((late.key.clone(), value));
+            }
+        }
         Ok(applied)
     }
 
@@ -270,6 +281,18 @@ impl Replica {
     /// Hands out what changed since it was last asked; nothing where nobody watches.
     pub(crate) fn changes(&mut self) -> Changes {
         self.changes.as_ref().map(Watch::take).unwrap_or_default()
+    }
+
+    /// Minds from now on that the history of a root map was renewed, if it was.
+    pub(crate) fn mind_renewal(&mut self, root: &str, tips: impl IntoIterator<Item = Tip>) {
+        if !self.known.is_renewed() {
+            self.known.renew(root, tips);
+        }
+    }
+
+    /// Hands out the values that came late to a renewed map since it was last asked, with their keys.
+    pub(crate) fn late(&mut self) -> Vec<(Arc<str>, Any)> {
+        std::mem::take(&mut self.late)
     }
 
     /// Encodes what a peer with this (checked) state vector lacks.

@@ -78,7 +78,7 @@ pub fn latest(replica: &mut Replica, kind: &Kind, now_ms: u64) -> Result<Hlc, Br
 }
 
 /// What ends the key that says that a conversation was erased.
-const ERASED: &str = "|erased@server";
+pub(crate) const ERASED: &str = "|erased@server";
 
 /// Removes everything that stands of a conversation in a document that holds something of many (an index, the marks, the
 /// drafts), and marks it as erased: from then on the judge removes what anybody writes of it. Returns how many entries

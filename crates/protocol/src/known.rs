@@ -9,6 +9,7 @@
 mod client;
 mod crowd;
 mod cut;
+mod late;
 mod resolve;
 
 use std::{
@@ -18,7 +19,11 @@ use std::{
 
 use smallvec::SmallVec;
 
-use self::client::{Class, Client, ENTRY, Place};
+pub use self::late::{Late, Tip};
+use self::{
+    client::{Class, Client, ENTRY, Place},
+    late::Renewed,
+};
 use crate::{
     limits::Limits,
     state_vector::{self, StateVector},
@@ -33,6 +38,8 @@ pub struct Known {
     /// Keys the hashes below, so that nobody outside can make them collide.
     key: u64,
     clients: HashMap<u64, Client, Spread>,
+    /// Set where the history of a root map was renewed.
+    renewed: Option<Renewed>,
 }
 
 /// What [`Known::judge`] says of an update that is not refused.
@@ -59,6 +66,10 @@ pub struct Checked {
     pub new_deletes: bool,
     /// It says nothing at all.
     pub is_empty: bool,
+    /// Values that it brings to a renewed map and that may not show there; see [`Known::renew`].
+    pub late: Vec<Late>,
+    /// The part of it that is new, where only that may be applied: what it repeats says whose its late values are.
+    pub news: Option<Vec<u8>>,
     runs: SmallVec<[Fresh; 2]>,
     deletes: SmallVec<[Delete; 2]>,
     /// Blocks of these clients are split, so many times.
@@ -102,7 +113,25 @@ impl Known {
     /// Knows nothing: an empty document.
     pub fn new() -> Self {
         let key = RandomState::new().hash_one(0_u64);
-        Self { key, clients: HashMap::with_hasher(Spread { key }) }
+        Self { key, clients: HashMap::with_hasher(Spread { key }), renewed: None }
+    }
+
+    /// Minds from now on that the history of this root map was renewed, if any of it was: that it is collected in part
+    /// (see [`crate::renewal`]). `tips` says whose some of what was collected was.
+    ///
+    /// A value that was set beside something collected would be collected itself: it tells no key. Where the sender's
+    /// copy of the collected chain is in the update, or the tip is known, the value is listed in [`Checked::late`]; else
+    /// the update has a gap there, and the sender is to be asked for all it has. A value at the root is listed too: it
+    /// comes before what stands in its entry where its client id is lower.
+    pub fn renew(&mut self, root: &str, tips: impl IntoIterator<Item = Tip>) {
+        if self.clients.values().any(Client::is_collected) {
+            self.renewed = Some(Renewed::new(root, tips));
+        }
+    }
+
+    /// Says whether it minds that a history was renewed.
+    pub fn is_renewed(&self) -> bool {
+        self.renewed.is_some()
     }
 
     /// Checks an update against what is known. Nothing reaches yrs without it.
@@ -116,6 +145,9 @@ impl Known {
 
     /// Takes in an update that was applied: the one that was judged last.
     pub fn admit(&mut self, checked: &Checked) {
+        if let Some(renewed) = &mut self.renewed {
+            renewed.remember(checked.late.iter().filter(|late| late.is_collected).map(Late::tip));
+        }
         for fresh in &checked.runs {
             let client = self.clients.entry(fresh.client).or_default();
             // What an update judged meanwhile has already brought is skipped.

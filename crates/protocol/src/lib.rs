@@ -18,6 +18,7 @@ pub mod known;
 pub mod lib0;
 pub mod limits;
 pub mod names;
+pub mod renewal;
 pub mod reply;
 pub mod state_vector;
 pub mod update;

@@ -7,6 +7,10 @@ use crate::{
     limits::Limits,
 };
 
+/// A state vector that has nothing, in a form that no replica has by itself. In a SyncStep1 of the server it comes before
+/// the SyncStep2 that it belongs to, and asks for all that the client holds, as it is before it is told anything.
+pub const EVERYTHING: &[u8] = &[1, 0, 0];
+
 /// For each client id, how many of its clocks somebody has. An absent client means zero.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StateVector(HashMap<u64, u32>);

@@ -73,6 +73,22 @@ impl Block<'_> {
     }
 }
 
+/// Returns the index of the block that holds a clock; the blocks are of one client.
+pub(crate) fn block_at(blocks: &[Block<'_>], clock: u32) -> Option<usize> {
+    let at = blocks.partition_point(|block| block.end() <= clock);
+    (blocks.get(at)?.clock <= clock).then_some(at)
+}
+
+/// Returns the bytes of the value of a block that holds one any-value; `None` where it holds anything else.
+pub(crate) fn single_value<'a>(bytes: &'a [u8], block: &Block<'_>) -> Option<&'a [u8]> {
+    const ANY: u8 = 8;
+    let block = &bytes[block.bytes.0 as usize..block.bytes.1 as usize];
+    let mut reader = Reader::new(block);
+    let info = reader.byte().ok().filter(|info| info & 0x1f == ANY)?;
+    anchor(&mut reader, info).ok()?;
+    (reader.var_uint() == Ok(1)).then(|| &block[reader.position()..])
+}
+
 /// The blocks of one client.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Section {

@@ -109,6 +109,7 @@ pub struct Metrics {
     search_failures: AtomicU64,
     commit_failures: AtomicU64,
     folds: AtomicU64,
+    renewals: AtomicU64,
     panics: AtomicU64,
     refusals: Labelled,
     denials: Labelled,
@@ -233,6 +234,11 @@ impl Metrics {
         self.folds.fetch_add(1, Relaxed);
     }
 
+    /// Counts read marks whose history was renewed.
+    pub fn renewed(&self) {
+        self.renewals.fetch_add(1, Relaxed);
+    }
+
     /// Counts a commit that failed: what was in it is not saved.
     pub fn commit_failed(&self) {
         self.commit_failures.fetch_add(1, Relaxed);
@@ -343,6 +349,7 @@ impl Metrics {
                 self.heals.load(Relaxed),
             ),
             ("document_folds_total", "cold documents folded into a checkpoint", self.folds.load(Relaxed)),
+            ("marks_renewals_total", "read marks whose history was renewed", self.renewals.load(Relaxed)),
         ];
         for (name, help, value) in counters {
             text.single(name, Kind::Counter, help, value);

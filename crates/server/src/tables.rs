@@ -61,8 +61,12 @@ pub struct Last {
 }
 
 impl Last {
-    /// Returns how many turns came after what was read.
-    pub fn unread(&self, read_seq: u64) -> u64 {
+    /// Returns how many turns came after what was read. A mark beyond the last turn says that all was read when it was set:
+    /// it does not speak for what came since, of which the last turn is known.
+    pub fn unread(&self, read_seq: u64, read_at_ms: u64) -> u64 {
+        if read_seq > self.seq {
+            return u64::from(read_at_ms < self.at && self.own_seq < self.seq);
+        }
         self.seq.saturating_sub(read_seq.max(self.own_seq))
     }
 }
@@ -284,7 +288,8 @@ mod tests {
         let rows = rows(&name(), 7, &mut last, &verdict);
         let last = last.expect("is kept");
         assert_eq!((last.seq, last.own_seq, &*last.preview), (3, 1, "turn 3"));
-        assert_eq!((last.unread(0), last.unread(2), last.unread(9)), (2, 1, 0));
+        assert_eq!((last.unread(0, 0), last.unread(2, 0), last.unread(9, u64::MAX)), (2, 1, 0));
+        assert_eq!(last.unread(9, last.at - 1), 1, "the last turn came after that");
         assert_eq!(rows.len(), 1);
         let value = rows[0].value.as_ref().expect("a value");
         assert_eq!(serde_json::from_slice::<Last>(value).expect("reads"), last);

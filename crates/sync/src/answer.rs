@@ -104,7 +104,11 @@ impl Session {
     ) {
         let Ok(theirs) = state_vector::parse(theirs, &self.settings.limits) else { return };
         self.note_offer(id, replica.known(), &theirs, now_ms, fx);
+        let known = replica.known();
         let Some(peer) = self.peer_mut(id) else { return };
+        // It has edits that are not here, and lacks some that are: the renewal may be among those.
+        let offers = || theirs.iter().any(|(client, clock)| clock > known.clock(client));
+        peer.may_be_late = known.is_renewed() && !known.covered_by(&theirs) && offers();
         if peer.join.dialect == Dialect::Plain {
             peer.confirmation = confirmation(replica.known(), &theirs);
         }
@@ -130,9 +134,14 @@ impl Session {
         let Some(peer) = self.peer(id) else { return };
         let due = self.shows(peer.is_hocuspocus());
         let Some(peer) = self.peer_mut(id) else { return };
+        // What was carried over in a renewal takes the place of what stands in the peer's copy, unsent edits too: it is
+        // asked for those before it is told, and for what says whose they are.
+        let asks_first = std::mem::take(&mut peer.may_be_late);
+        peer.asked_for_all = asks_first;
+        let asked = if asks_first { state_vector::EVERYTHING } else { &state_vector };
         let step2 = peer.frame(&Reply::SyncStep2(diff));
-        let step1 = peer.frame(&Reply::SyncStep1(&state_vector));
-        peer.later.push_back((due, Later::Pair { step2, step1 }));
+        let step1 = peer.frame(&Reply::SyncStep1(asked));
+        peer.later.push_back((due, Later::Pair { step2, step1, asks_first }));
         peer.leave_at_ms = None;
         self.used_ms = now_ms;
         self.release_to(id, fx);

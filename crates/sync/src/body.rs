@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use syncline_document::{
-    Absorbed, Applied, Broken, Judgement, Replica, fold,
+    Applied, Broken, Judgement, Replica, fold,
     record::{Checkpoint, Entry, Stored},
     schema::Kind,
 };
@@ -51,7 +51,7 @@ pub(crate) enum Work {
     Holds { update: Bytes },
     Diff { state_vector: Bytes },
     Look(Look),
-    Checkpoint { pending: Vec<Entry>, sequence: u64 },
+    Checkpoint { pending: Vec<Entry>, sequence: u64, renews: bool },
 }
 
 /// What a [`Job`] came to; give it to [`crate::Session::worked`].
@@ -72,8 +72,16 @@ pub(crate) enum Outcome {
     Refused(Refusal),
     Diff(Bytes),
     Looked(Reading),
-    Checkpoint(Checkpoint),
+    Folded(Folded),
     Broken(Broken),
+}
+
+/// A checkpoint to be written once its sequence is durable.
+#[derive(Debug)]
+pub(crate) struct Folded {
+    pub(crate) checkpoint: Checkpoint,
+    /// What the server wrote to renew the document: its newest entry, which the checkpoint holds.
+    pub(crate) renewal: Option<Bytes>,
 }
 
 /// What was taken of an update: all of it, or its part that needs nothing that is missing.
@@ -108,7 +116,9 @@ impl Job {
                 live.replica.diff(&state_vector).map_or_else(Outcome::Broken, Outcome::Diff)
             }
             Work::Look(look) => Outcome::Looked(Reading((look.0)(Ok(&mut live.replica)))),
-            Work::Checkpoint { pending, sequence } => checkpoint(&mut live.replica, pending, sequence),
+            Work::Checkpoint { pending, sequence, renews } => {
+                fold_live(&mut live, pending, sequence, renews, now_ms)
+            }
             Work::Build { .. } => Outcome::Built,
         };
         let broken = matches!(outcome, Outcome::Broken(_)) || live.replica.is_broken();
@@ -133,20 +143,30 @@ fn took(live: &mut Live, update: Bytes, applied: Applied, rest: Option<Bytes>, n
     }
 }
 
+/// Applies an update that the checker found whole just now, and judges it.
+fn apply(live: &mut Live, checked: &Checked, update: &Bytes, rest: Option<Bytes>, now_ms: u64) -> Outcome {
+    // What it repeats told whose its late values are, and is of no use to anybody else.
+    let update = checked.news.as_ref().map_or_else(|| update.clone(), |news| Bytes::copy_from_slice(news));
+    match live.replica.apply(checked, &update) {
+        Ok(applied) => took(live, update, applied, rest, now_ms),
+        Err(broken) => Outcome::Broken(broken),
+    }
+}
+
 /// Applies an update. Where it has gaps: with `cut` its closed part is applied, else nothing is.
 pub(crate) fn absorb(live: &mut Live, update: &Bytes, cut: bool, limits: &Limits, now_ms: u64) -> Outcome {
-    match live.replica.absorb(update, limits) {
-        Absorbed::Applied(applied) => took(live, update.clone(), applied, None, now_ms),
-        Absorbed::Refused(refusal) => Outcome::Refused(refusal),
-        Absorbed::Broken(broken) => Outcome::Broken(broken),
-        Absorbed::Gap { .. } if !cut => Outcome::Took(Took::only(Some(update.clone()))),
-        Absorbed::Gap { closed: None, rest } => Outcome::Took(Took::only(Some(rest))),
-        Absorbed::Gap { closed: Some(closed), rest } => match live.replica.absorb(&closed, limits) {
-            Absorbed::Applied(applied) => took(live, closed, applied, Some(rest), now_ms),
-            // The checker's own cut must pass the checker; where it does not, all of it waits.
-            Absorbed::Gap { .. } | Absorbed::Refused(_) => Outcome::Took(Took::only(Some(update.clone()))),
-            Absorbed::Broken(broken) => Outcome::Broken(broken),
-        },
+    let gap = match live.replica.judge(update, limits) {
+        Err(refusal) => return Outcome::Refused(refusal),
+        Ok(Verdict::Whole(checked)) => return apply(live, &checked, update, None, now_ms),
+        Ok(Verdict::Gap(_)) if !cut => return Outcome::Took(Took::only(Some(update.clone()))),
+        Ok(Verdict::Gap(gap)) => gap,
+    };
+    let rest = Bytes::from(gap.rest);
+    let Some(closed) = gap.closed.map(Bytes::from) else { return Outcome::Took(Took::only(Some(rest))) };
+    match live.replica.judge(&closed, limits) {
+        Ok(Verdict::Whole(checked)) => apply(live, &checked, &closed, Some(rest), now_ms),
+        // The checker's own cut must pass the checker; where it does not, all of it waits.
+        Ok(Verdict::Gap(_)) | Err(_) => Outcome::Took(Took::only(Some(update.clone()))),
     }
 }
 
@@ -167,10 +187,7 @@ pub(crate) fn absorb_light(
         Err(refusal) => Some(Outcome::Refused(refusal)),
         Ok(Verdict::Gap(_)) => Some(absorb(live, update, cut, limits, now_ms)),
         Ok(Verdict::Whole(checked)) if work(live, &checked) > heavy_work => None,
-        Ok(Verdict::Whole(checked)) => Some(match live.replica.apply(&checked, update) {
-            Ok(applied) => took(live, update.clone(), applied, None, now_ms),
-            Err(broken) => Outcome::Broken(broken),
-        }),
+        Ok(Verdict::Whole(checked)) => Some(apply(live, &checked, update, None, now_ms)),
     }
 }
 
@@ -192,19 +209,30 @@ pub(crate) fn holds(replica: &mut Replica, update: &[u8], limits: &Limits) -> Ou
     }
 }
 
-/// Encodes a checkpoint as of `sequence`, which the caller knows to be durable.
-pub(crate) fn checkpoint(replica: &mut Replica, pending: Vec<Entry>, sequence: u64) -> Outcome {
-    let kept = match fold::still_pending(replica, pending) {
+/// Encodes a checkpoint as of `sequence`, which is not handed out before that is durable. With `renews` the document is
+/// renewed before, if that is worth it: what the server writes for it is the next entry, and the checkpoint is as of that.
+pub(crate) fn fold_live(
+    live: &mut Live,
+    pending: Vec<Entry>,
+    sequence: u64,
+    renews: bool,
+    now_ms: u64,
+) -> Outcome {
+    let renewal = match if renews { live.renew(now_ms) } else { Ok(None) } {
+        Ok(renewal) => renewal,
+        Err(broken) => return Outcome::Broken(broken),
+    };
+    let kept = match fold::still_pending(&mut live.replica, pending) {
         Ok(kept) => kept,
         Err(error) => return Outcome::Broken(Broken(error.to_string())),
     };
-    match replica.encode_state() {
-        Ok(update) => Outcome::Checkpoint(Checkpoint {
-            sequence,
-            state_vector: replica.state_vector(),
-            update,
-            pending: kept,
-        }),
+    let sequence = sequence + u64::from(renewal.is_some());
+    match live.replica.encode_state() {
+        Ok(update) => {
+            let state_vector = live.replica.state_vector();
+            let checkpoint = Checkpoint { sequence, state_vector, update, pending: kept };
+            Outcome::Folded(Folded { checkpoint, renewal })
+        }
         Err(broken) => Outcome::Broken(broken),
     }
 }

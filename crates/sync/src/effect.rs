@@ -46,6 +46,8 @@ pub enum Effect {
         /// What the judge found; its owner's tables follow in the same commit.
         verdict: Box<Verdict>,
     },
+    /// The history of the document was renewed, for the metrics: what was written for that is the [`Effect::Append`] before.
+    Renewed,
     /// Writes a checkpoint, through the journal's queue.
     Checkpoint(Checkpoint),
     /// Writes the side record, through the journal's queue; nothing waits for it.

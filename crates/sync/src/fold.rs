@@ -3,11 +3,12 @@
 //! A checkpoint is the whole document, so a large one must not be written again for a few edits: the more there is to
 //! write, the longer a tail may grow first. What a load has to replay stays in proportion to what it has to read.
 
-use syncline_document::record::Checkpoint;
+use syncline_document::record::{Checkpoint, EntryKind, Origin};
 
 use crate::{
     Effect, Session,
-    body::{self, Body, Outcome, Work},
+    body::{self, Body, Folded, Outcome, Work},
+    session::HeldEdit,
 };
 
 /// A tail of this part of the document is folded, however few its updates are: the checkpoints of a document take at
@@ -51,18 +52,44 @@ impl Session {
     /// Encodes a checkpoint as of the newest applied sequence.
     pub(crate) fn fold(&mut self, now_ms: u64, fx: &mut Vec<Effect>) {
         let Body::Live(mut live) = std::mem::replace(&mut self.body, Body::Cold) else { return };
-        let (pending, sequence) = (self.pending.clone(), self.applied);
-        if self.size > self.settings.heavy_document_bytes {
-            return self.work(Some(live), Work::Checkpoint { pending, sequence }, None, now_ms, fx);
+        let (pending, sequence, renews) = (self.pending.clone(), self.applied, self.is_overwritten());
+        // To renew it takes several times as long.
+        if renews || self.size > self.settings.heavy_document_bytes {
+            return self.work(Some(live), Work::Checkpoint { pending, sequence, renews }, None, now_ms, fx);
         }
-        match body::checkpoint(&mut live.replica, pending, sequence) {
-            Outcome::Checkpoint(checkpoint) => {
+        match body::fold_live(&mut live, pending, sequence, renews, now_ms) {
+            Outcome::Folded(folded) => {
                 self.body = Body::Live(live);
-                self.offer_checkpoint(checkpoint, fx);
+                self.offer_folded(folded, now_ms, fx);
             }
             Outcome::Broken(broken) => self.body = Body::Failed { reason: broken.to_string(), at_ms: now_ms },
             _ => self.body = Body::Live(live),
         }
+    }
+
+    /// Says whether the document may hold much history that is of no more use. Not while something waits for what is
+    /// missing: nobody knows what it refers to.
+    fn is_overwritten(&self) -> bool {
+        self.kind.is_renewed() && self.size >= self.settings.marks_epoch_bytes && self.pending.is_empty()
+    }
+
+    /// Takes in that the document was folded: what was written to renew it is journalled and held back until it is
+    /// durable, like all that the server writes, and the checkpoint with it.
+    pub(crate) fn offer_folded(&mut self, folded: Folded, now_ms: u64, fx: &mut Vec<Effect>) {
+        let Folded { checkpoint, renewal } = folded;
+        if let Some(update) = renewal {
+            let server = Origin { user: None, device: None, at_ms: now_ms };
+            let entry = self.next_entry(EntryKind::Update, server, update.clone(), fx);
+            debug_assert_eq!(
+                entry.sequence, checkpoint.sequence,
+                "something was written while it was renewed"
+            );
+            self.last_delete = entry.sequence;
+            self.edits.push_back(HeldEdit { sequence: entry.sequence, edit: None, update });
+            fx.push(Effect::Append(entry));
+            fx.push(Effect::Renewed);
+        }
+        self.offer_checkpoint(checkpoint, fx);
     }
 
     /// Hands out a checkpoint, at once if its sequence is durable, else when it is.

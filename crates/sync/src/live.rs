@@ -8,8 +8,13 @@ use syncline_document::{
     Broken, Judgement, Ledger, LoadError, Replica, fold,
     hlc::Clock,
     record::Stored,
+    renewal::{self, Renewed},
     schema::{self, Kind},
 };
+
+/// A document is renewed where at most one of that many parts of it is left then: so it is not renewed again before it has
+/// doubled.
+const RENEWAL_PARTS: usize = 2;
 
 /// A live document.
 #[derive(Debug)]
@@ -18,6 +23,8 @@ pub(crate) struct Live {
     /// `None` for free-form documents: nothing is judged there.
     ledger: Option<Ledger>,
     kind: Kind,
+    /// The client id under which the server writes.
+    server_client: u64,
     clock: Clock,
     /// The clock has seen what was stored: it has to before the server writes.
     wound: bool,
@@ -75,7 +82,7 @@ impl Live {
             Kind::FreeForm => None,
             kind => Some(Ledger::of(kind.clone(), &mut replica)?),
         };
-        Ok(Self { replica, ledger, kind: kind.clone(), clock: Clock::new(), wound: false })
+        Ok(Self { replica, ledger, kind: kind.clone(), server_client, clock: Clock::new(), wound: false })
     }
 
     /// Says whether its kind has rules.
@@ -88,6 +95,17 @@ impl Live {
         let Some(ledger) = &mut self.ledger else { return Ok(None) };
         let judgement = ledger.judge(&mut self.replica, &mut self.clock, now_ms)?;
         Ok((!judgement.is_empty()).then(|| Box::new(judgement)))
+    }
+
+    /// Puts a renewed document in the place of this one, where that makes it much smaller. Returns what the server wrote
+    /// for that, to be committed before anything of the document is shown or stored.
+    pub(crate) fn renew(&mut self, now_ms: u64) -> Result<Option<Bytes>, Broken> {
+        let renewed =
+            renewal::renew(&mut self.replica, &self.kind, self.server_client, RENEWAL_PARTS, now_ms)?;
+        let Some(Renewed { update, mut replica }) = renewed else { return Ok(None) };
+        self.ledger = Some(Ledger::of(self.kind.clone(), &mut replica)?);
+        self.replica = replica;
+        Ok(Some(update))
     }
 
     /// Has something written, and judges that too.

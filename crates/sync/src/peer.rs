@@ -61,8 +61,8 @@ pub(crate) struct Held {
 pub(crate) enum Later {
     /// An update of others, and its frame.
     Update { update: Bytes, frame: Bytes },
-    /// The frames that answer its SyncStep1.
-    Pair { step2: Bytes, step1: Bytes },
+    /// The frames that answer its SyncStep1, in the order in which they are sent.
+    Pair { step2: Bytes, step1: Bytes, asks_first: bool },
 }
 
 /// What keeping an update costs: many small ones take more than their bytes.
@@ -115,6 +115,10 @@ pub(crate) struct Peer {
     pub(crate) offer: Option<Offer>,
     /// Updates of it that had to be healed.
     pub(crate) healed: u32,
+    /// Its newest SyncStep1 showed edits that may have been made before it knew that the document was renewed.
+    pub(crate) may_be_late: bool,
+    /// It was asked for all it has since its newest SyncStep1.
+    pub(crate) asked_for_all: bool,
     /// SyncStep1 that it may still send.
     pub(crate) step1s: Step1s,
 }
@@ -142,6 +146,8 @@ impl Peer {
             shown: None,
             offer: None,
             healed: 0,
+            may_be_late: false,
+            asked_for_all: false,
             step1s: Step1s::full(settings, now_ms),
         }
     }

@@ -103,19 +103,22 @@ fn release_later(id: PeerId, peer: &mut Peer, durable: Sequence, now_ms: u64, fx
                     fx.push(Effect::Send { to: id, frame });
                 }
             }
-            Some((_, Later::Pair { step2, step1 })) => {
+            Some((_, Later::Pair { step2, step1, asks_first })) => {
                 peer.synced = true;
                 if let Some(held) = &mut peer.hidden {
                     // What is held is older than the answer and part of it.
                     held.updates.clear();
                     held.bytes = 0;
                 }
-                fx.push(Effect::Send { to: id, frame: step2 });
+                let mut frames = if asks_first { [step1, step2] } else { [step2, step1] };
                 // A refused peer would only bring the same bytes back.
-                unasked |= peer.refused.is_some();
-                if peer.refused.is_none() {
-                    fx.push(Effect::Send { to: id, frame: step1 });
+                let is_refused = peer.refused.is_some();
+                unasked |= is_refused;
+                if is_refused && asks_first {
+                    frames.reverse();
                 }
+                let sent = frames.into_iter().take(if is_refused { 1 } else { 2 });
+                fx.extend(sent.map(|frame| Effect::Send { to: id, frame }));
             }
             None => break,
         }

@@ -378,7 +378,7 @@ impl Session {
         match (done.outcome, task) {
             (Outcome::Built, _) => {}
             (Outcome::NotBuilt(reason), _) => self.body = Body::Failed { reason, at_ms: now_ms },
-            (Outcome::Checkpoint(checkpoint), _) => self.offer_checkpoint(checkpoint, fx),
+            (Outcome::Folded(folded), _) => self.offer_folded(folded, now_ms, fx),
             (Outcome::Looked(reading), _) => self.hand_over(reading),
             (Outcome::Diff(diff), Some(Task::Answer { peer, .. })) => self.send_pair(peer, &diff, now_ms, fx),
             (outcome, Some(Task::Take(take))) => self.settle(&take, outcome, now_ms, fx),

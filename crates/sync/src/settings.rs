@@ -33,6 +33,8 @@ pub struct Settings {
     pub fold_updates: u64,
     /// or this many bytes of updates; a large one later, in proportion to its size.
     pub fold_bytes: usize,
+    /// Read marks that take this many bytes are renewed when they are folded, if that halves them.
+    pub marks_epoch_bytes: usize,
     /// An awareness state that was not renewed for this long is gone.
     pub awareness_timeout_ms: u64,
     /// Sync status is sent at most this often.
@@ -72,6 +74,7 @@ impl Default for Settings {
             evict_after_ms: 30_000,
             fold_updates: 2_000,
             fold_bytes: 1 << 20,
+            marks_epoch_bytes: 1 << 20,
             awareness_timeout_ms: 30_000,
             status_every_ms: 250,
             side_every_ms: 5_000,

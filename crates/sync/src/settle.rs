@@ -37,7 +37,7 @@ impl Session {
             | Outcome::NotBuilt(_)
             | Outcome::Diff(_)
             | Outcome::Looked(_)
-            | Outcome::Checkpoint(_) => {}
+            | Outcome::Folded(_) => {}
         }
     }
 
@@ -95,7 +95,8 @@ impl Session {
                         fx,
                     );
                 }
-                Source::Step2(_) | Source::Parked(_) => {
+                Source::Step2(id) | Source::Parked(id) => {
+                    let id = *id;
                     // Each entry costs more than its bytes: many small ones count for what they take.
                     let held: usize = self.pending.iter().map(|entry| charge(&entry.bytes)).sum();
                     if held + charge(&rest) > self.settings.pending_bytes {
@@ -105,6 +106,7 @@ impl Session {
                     }
                     // What was applied of it is as much owed as what waits.
                     ticket = ticket.max(self.keep_pending(origin, rest, fx));
+                    self.ask_for_all(id, fx);
                 }
                 Source::Pending(..) => self.keep_waiting(take),
             }
@@ -140,7 +142,8 @@ impl Session {
     fn park(&mut self, id: PeerId, take: &Take, update: &Bytes, fx: &mut Vec<Effect>) {
         let limit = self.settings.pending_bytes;
         let state_vector = match &self.body {
-            Body::Live(live) => live.replica.state_vector(),
+            Body::Live(live) if !live.replica.known().is_renewed() => live.replica.state_vector(),
+            // It may lack what says whose its marks are: it is asked for all it has.
             _ => Bytes::from_static(NOTHING),
         };
         let owed = self.owed(take);
@@ -160,6 +163,20 @@ impl Session {
         peer.acks.owe_parked(owed);
         if peer.acks.ask_for_gap() {
             fx.push(Effect::Send { to: id, frame: peer.frame(&Reply::SyncStep1(&state_vector)) });
+        }
+    }
+
+    /// Asks a peer for all it has, once after each of its SyncStep1, where what it sent may have to wait only because
+    /// the document was renewed: its copy says whose those marks are.
+    fn ask_for_all(&mut self, id: PeerId, fx: &mut Vec<Effect>) {
+        let Body::Live(live) = &self.body else { return };
+        if !live.replica.known().is_renewed() {
+            return;
+        }
+        let Some(peer) = self.peer_mut(id).filter(|peer| !peer.asked_for_all) else { return };
+        if peer.acks.ask_for_gap() {
+            peer.asked_for_all = true;
+            fx.push(Effect::Send { to: id, frame: peer.frame(&Reply::SyncStep1(NOTHING)) });
         }
     }
 

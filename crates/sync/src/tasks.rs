@@ -242,6 +242,7 @@ impl Session {
                 let settings = self.settings.clone();
                 if let Some(peer) = self.peer_mut(peer) {
                     peer.acks.resync();
+                    peer.asked_for_all = false;
                     peer.unpark_all();
                     if peer.is_hocuspocus() && !peer.introduced && peer.shown.is_none() {
                         peer.shown = state_vector::parse(&state_vector, &settings.limits).ok();

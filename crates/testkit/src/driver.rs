@@ -381,7 +381,7 @@ impl Server {
                         checks.fail(Check::Client, format!("an honest edit is refused: {code}"));
                     }
                 }
-                Effect::Accepted(_) => {}
+                Effect::Accepted(_) | Effect::Renewed => {}
             }
         }
         if let Some(sequence) = ack_now {

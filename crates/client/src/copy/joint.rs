@@ -274,8 +274,10 @@ impl LocalCopy {
 
     /// Answers a SyncStep1 of the server.
     fn answer(&mut self, theirs: &[u8], hearing: &Hearing<'_>, out: &mut Vec<Out>) {
-        let is_old =
-            self.joint.phase == Phase::Syncing { answered: false } && self.joint.joining == Joining::Afresh;
+        // It asks before it tells: that is the question of the pair.
+        let asks_first = theirs == state_vector::EVERYTHING;
+        let is_early = self.joint.phase == Phase::Syncing { answered: false };
+        let is_old = is_early && !asks_first && self.joint.joining == Joining::Afresh;
         let is_apart = matches!(self.joint.phase, Phase::Apart | Phase::Denied);
         if is_old || is_apart || self.joint.refusal.is_some() {
             return;
@@ -299,7 +301,7 @@ impl LocalCopy {
             return out.push(Out::SetAside);
         }
         // Only the question that comes with the server's SyncStep2 earns a SyncStatus.
-        if self.joint.phase == (Phase::Syncing { answered: true }) {
+        if self.joint.phase == (Phase::Syncing { answered: true }) || (is_early && asks_first) {
             self.joint.owed.push_back(self.counts.made);
             self.joint.phase = Phase::Live;
         }

@@ -7,11 +7,8 @@ use super::{Bench, Rule};
 use crate::{
     hlc::{Clock, Hlc},
     ids::Writer,
-    register::{Entry, Ranking, fold, read, split},
+    register::{Entry, GONE_MS, Ranking, fold, read, split},
 };
-
-/// A writer whose newest register in a document is older than this is gone: milliseconds.
-const GONE_MS: u64 = 90 * 24 * 60 * 60 * 1_000;
 
 /// Judges the registers that clients changed in these root maps.
 pub(super) fn judge(

@@ -62,6 +62,17 @@ impl Kind {
         }
     }
 
+    /// Returns the root map whose history is renewed once it has grown long. Drafts are not: one that comes late would
+    /// have to show under another writer's name, as a second draft.
+    pub(crate) fn renewed(&self) -> Option<(&'static str, Ranking)> {
+        matches!(self, Self::Marks).then_some(("marks", Ranking::Value))
+    }
+
+    /// Says whether its history is ever renewed.
+    pub fn is_renewed(&self) -> bool {
+        self.renewed().is_some()
+    }
+
     /// Returns the root map whose keys begin with the conversation they are about.
     pub(crate) fn conversations(&self) -> Option<&'static str> {
         match self {

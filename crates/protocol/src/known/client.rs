@@ -64,6 +64,11 @@ impl Client {
         }
     }
 
+    /// Says whether any of its clocks was collected.
+    pub(super) fn is_collected(&self) -> bool {
+        self.runs.iter().any(|run| run.class == Class::Gc)
+    }
+
     /// Appends clocks at the end.
     pub(super) fn push(&mut self, len: u32, class: Class, place: Place) {
         match self.runs.last() {

@@ -74,6 +74,54 @@ fn keep<'s, 'a>(
     }
 }
 
+/// What is new of one client in an update that is whole.
+pub(super) struct News<'s, 'a> {
+    pub(super) client: u64,
+    /// The clock up to which it was known.
+    pub(super) known: u32,
+    /// The blocks that are not wholly known, Skips at the end among them.
+    pub(super) blocks: &'s [Block<'a>],
+}
+
+/// Encodes what is new in an update. Of a deleted block whose beginning is known the rest is left, beside that beginning.
+pub(super) fn encode_news(bytes: &[u8], sections: &[News<'_, '_>], deletes: &[Delete]) -> Vec<u8> {
+    /// Kind: deleted, with a left neighbour.
+    const DELETED_BESIDE: u8 = 0x81;
+    let is_kept = |block: &&Block<'_>| block.content != Content::Skip;
+    let sections: Vec<_> = sections
+        .iter()
+        .filter(|section| section.blocks.first().is_some_and(|first| is_kept(&first)))
+        .collect();
+    let mut out = Vec::new();
+    write_var_uint(&mut out, sections.len() as u64);
+    for section in sections {
+        let News { client, known, blocks } = *section;
+        // In a whole update only the last ones are.
+        let blocks = &blocks[..blocks.iter().take_while(is_kept).count()];
+        write_var_uint(&mut out, blocks.len() as u64);
+        write_var_uint(&mut out, client);
+        let mut rest = blocks;
+        if let [first, others @ ..] = blocks
+            && first.clock < known
+            && first.content == Content::Deleted
+        {
+            write_var_uint(&mut out, u64::from(known));
+            out.push(DELETED_BESIDE);
+            for number in [client, u64::from(known - 1), u64::from(first.end() - known)] {
+                write_var_uint(&mut out, number);
+            }
+            rest = others;
+        } else if let Some(first) = blocks.first() {
+            write_var_uint(&mut out, u64::from(first.clock));
+        }
+        if let (Some(first), Some(last)) = (rest.first(), rest.last()) {
+            out.extend_from_slice(&bytes[first.bytes.0 as usize..last.bytes.1 as usize]);
+        }
+    }
+    write_deletes(&mut out, deletes);
+    out
+}
+
 fn encode(bytes: &[u8], parts: &[Part<'_, '_>], deletes: &[Delete]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len() + 16);
     write_var_uint(&mut out, parts.len() as u64);
@@ -84,15 +132,19 @@ fn encode(bytes: &[u8], parts: &[Part<'_, '_>], deletes: &[Delete]) -> Vec<u8> {
         write_var_uint(&mut out, u64::from(first.clock));
         out.extend_from_slice(&bytes[first.bytes.0 as usize..last.bytes.1 as usize]);
     }
+    write_deletes(&mut out, deletes);
+    out
+}
+
+fn write_deletes(out: &mut Vec<u8>, deletes: &[Delete]) {
     let clients = deletes.chunk_by(|a, b| a.client == b.client);
-    write_var_uint(&mut out, clients.clone().count() as u64);
+    write_var_uint(out, clients.clone().count() as u64);
     for ranges in clients {
-        write_var_uint(&mut out, ranges[0].client);
-        write_var_uint(&mut out, ranges.len() as u64);
+        write_var_uint(out, ranges[0].client);
+        write_var_uint(out, ranges.len() as u64);
         for range in ranges {
-            write_var_uint(&mut out, u64::from(range.start));
-            write_var_uint(&mut out, u64::from(range.end - range.start));
+            write_var_uint(out, u64::from(range.start));
+            write_var_uint(out, u64::from(range.end - range.start));
         }
     }
-    out
 }

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use smallvec::SmallVec;
 
 use super::{
-    Checked, Fresh, Known, Verdict,
+    Checked, Fresh, Gap, Known, Verdict,
     client::{Class, Client, ENTRY, GONE, Place, depth, undeleted},
     crowd::{CROWD, Crowd},
-    cut::{Reach, cut},
+    cut::{News, Reach, cut, encode_news},
+    late::{Lead, Leads},
 };
 use crate::{
     limits::Limits,
@@ -90,6 +91,10 @@ struct Walk<'k, 's, 'a> {
     work: u64,
     /// Bytes copied to join blocks.
     joined: u64,
+    /// Whose late values are, where the document was renewed.
+    leads: Option<Leads<'k>>,
+    /// A block goes on with what was collected.
+    is_split: bool,
 }
 
 impl<'k, 's, 'a> Walk<'k, 's, 'a> {
@@ -132,6 +137,8 @@ impl<'k, 's, 'a> Walk<'k, 's, 'a> {
             crowd,
             work: 0,
             joined: 0,
+            leads: known.renewed.as_ref().map(Leads::new),
+            is_split: false,
         }
     }
 
@@ -220,8 +227,14 @@ impl<'k, 's, 'a> Walk<'k, 's, 'a> {
                 return Ok(if id.client == self.cursors[at].client { Step::Stuck } else { Step::Needs(id) });
             }
         }
-        let place = self.place(&block, left, right)?;
+        let mut place = self.place(&block, left, right)?;
         let from = self.cursors[at].clock;
+        if self.goes_on_collected(&block, from, left) {
+            place = GONE;
+        }
+        if !self.lead(at, &block, place) {
+            return Ok(Step::Stuck);
+        }
         if let Some(crowd) = self.crowd.as_mut()
             && place != GONE
         {
@@ -314,6 +327,39 @@ impl<'k, 's, 'a> Walk<'k, 's, 'a> {
         Target { place: block.place, class: class(block), start: block.clock, end: block.end() }
     }
 
+    /// Says whether a block goes on with clocks that were collected in a renewal. Beside its beginning yrs would collect it
+    /// too; but the block says where it stands, and there yrs would put it. What is new of it is to be cut off.
+    fn goes_on_collected(&mut self, block: &Block<'_>, from: u32, left: Option<Id>) -> bool {
+        let goes_on = self.leads.is_some()
+            && block.clock < from
+            && block.content == Content::Deleted
+            && left.is_some_and(|left| self.target(left).place == GONE);
+        self.is_split |= goes_on;
+        goes_on
+    }
+
+    /// Finds out whose a value is that comes late to a renewed map. `false` where nobody here can say.
+    fn lead(&mut self, at: usize, block: &Block<'_>, place: Place) -> bool {
+        let Some(leads) = &mut self.leads else { return true };
+        let cursor = &self.cursors[at];
+        if block.clock < cursor.clock || !leads.concerns(self.scan, cursor.client, block, place == GONE) {
+            return true;
+        }
+        let sections = |client| {
+            let cursor = if self.index.is_empty() {
+                self.cursors.iter().find(|cursor| cursor.client == client)
+            } else {
+                self.index.get(&client).map(|at| &self.cursors[*at as usize])
+            };
+            cursor.map(|cursor| (cursor.first, cursor.end))
+        };
+        let id = Id { client: cursor.client, clock: block.clock };
+        match leads.follow(self.scan, sections, cursor.next, id, &mut self.work) {
+            Lead::Missing => false,
+            Lead::Nowhere | Lead::Entry(_) => true,
+        }
+    }
+
     /// Counts what it costs yrs to split a block before `clock`.
     fn split(&mut self, client: u64, clock: u32, target: Target) {
         if clock <= target.start || clock >= target.end {
@@ -391,15 +437,12 @@ impl<'k, 's, 'a> Walk<'k, 's, 'a> {
         let whole = self.cursors.iter().all(|cursor| cursor.state == State::Done)
             && self.scan.deletes.iter().all(|delete| delete.end <= self.have(delete.client));
         if !whole {
-            let reaches: SmallVec<[Reach; 4]> =
-                self.cursors.iter().map(|cursor| Reach { new: cursor.new, next: cursor.next }).collect();
-            let news = |delete: &Delete| {
-                let known = self.known.clients.get(&delete.client);
-                !undeleted(known, delete.start, delete.end).is_empty()
-            };
-            return Ok(Verdict::Gap(cut(self.scan, &reaches, |client| self.have(client), news)));
+            return Ok(Verdict::Gap(self.cut()));
         }
         self.check_long_entries()?;
+        let late = self.leads.take().map(|leads| leads.late).unwrap_or_default();
+        let repeats = self.cursors.iter().any(|cursor| cursor.new > cursor.first);
+        let news = (self.is_split || (repeats && !late.is_empty())).then(|| self.news());
         let deletes = self.deletions();
         if self.work > self.limits.work {
             return Err(Refusal::TooMuchWork);
@@ -412,10 +455,39 @@ impl<'k, 's, 'a> Walk<'k, 's, 'a> {
             advances: !runs.is_empty(),
             new_deletes: !deletes.is_empty(),
             is_empty: self.scan.sections.is_empty() && self.scan.deletes.is_empty(),
+            late,
+            news,
             runs,
             deletes,
             splits: self.splits,
         }))
+    }
+
+    /// Cuts off what could not be integrated, and what is known.
+    fn cut(&self) -> Gap {
+        let reaches: SmallVec<[Reach; 4]> =
+            self.cursors.iter().map(|cursor| Reach { new: cursor.new, next: cursor.next }).collect();
+        cut(self.scan, &reaches, |client| self.have(client), |delete| self.deletes_anything(delete))
+    }
+
+    fn deletes_anything(&self, delete: &Delete) -> bool {
+        let known = self.known.clients.get(&delete.client);
+        !undeleted(known, delete.start, delete.end).is_empty()
+    }
+
+    /// Returns what is new in an update that is whole.
+    fn news(&self) -> Vec<u8> {
+        let sections = self.cursors.iter().filter(|cursor| cursor.new < cursor.next);
+        let sections: Vec<News<'_, '_>> = sections
+            .map(|cursor| News {
+                client: cursor.client,
+                known: cursor.known.map_or(0, |client| client.clock),
+                blocks: &self.scan.blocks[cursor.new as usize..cursor.next as usize],
+            })
+            .collect();
+        let deletes = self.scan.deletes.iter().filter(|delete| self.deletes_anything(delete));
+        let deletes: Vec<Delete> = deletes.copied().collect();
+        encode_news(self.scan.bytes, &sections, &deletes)
     }
 
     fn have(&self, client: u64) -> u32 {

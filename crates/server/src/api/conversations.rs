@@ -139,7 +139,7 @@ pub(super) struct Read {
 impl Item {
     fn new(seen: Conversation, last: Last, mark: Option<&Mark>) -> Self {
         let news = seen.has_news(last.seq, last.at);
-        let unread = last.unread(mark.map_or(0, |mark| mark.seq));
+        let unread = mark.map_or_else(|| last.unread(0, 0), |mark| last.unread(mark.seq, mark.hlc.ms()));
         Self {
             id: seen.id,
             title: seen.title,

@@ -155,6 +155,9 @@ pub struct Limits {
     pub fold_bytes: u64,
     /// or this long.
     pub fold_age_ms: u64,
+    /// A user's read marks that take this many bytes, the history of them included, are renewed when they are folded, if
+    /// that at least halves them: so not again before they have doubled.
+    pub marks_epoch_bytes: usize,
     /// Above this many bytes of journal its oldest documents are folded.
     pub journal_bytes: u64,
     /// The JSON body of one HTTP request. An update may have `message_bytes`.
@@ -298,6 +301,7 @@ impl Default for Limits {
             fold_updates: 2_000,
             fold_bytes: 1 << 20,
             fold_age_ms: 10 * 60 * 1_000,
+            marks_epoch_bytes: 1 << 20,
             journal_bytes: 256 << 20,
             http_json_bytes: 64 << 10,
             http_page_bytes: 4 << 20,
@@ -398,6 +402,7 @@ impl Limits {
             evict_after_ms: self.evict_after_ms,
             fold_updates: self.fold_updates,
             fold_bytes: usize::try_from(self.fold_bytes).unwrap_or(usize::MAX),
+            marks_epoch_bytes: self.marks_epoch_bytes,
             awareness_timeout_ms: self.awareness_timeout_ms,
             status_every_ms: self.status_every_ms,
             side_every_ms: self.side_every_ms,

@@ -50,6 +50,7 @@ impl Document {
                 self.engine.metrics.folded();
                 self.engine.journal.checkpoint(self.name.clone(), checkpoint, Box::new(reply));
             }
+            Effect::Renewed => self.engine.metrics.renewed(),
             Effect::SaveSide(side) => self.engine.journal.side(self.name.clone(), side),
             Effect::Load => self.load(inner.epoch),
             Effect::Work(job) => {

@@ -176,7 +176,7 @@ impl Host {
                     Effect::Work(job) => jobs.push(job),
                     Effect::Refused(code) => self.refusals.push(code),
                     Effect::Accepted(bytes) => self.accepted += bytes,
-                    Effect::EditSaved(_) | Effect::EditRefused(..) => {}
+                    Effect::EditSaved(_) | Effect::EditRefused(..) | Effect::Renewed => {}
                 }
             }
             if load {
