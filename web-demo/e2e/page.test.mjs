@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { Server } from "../sdk/test/support/server.mjs";
 import { Demo, KINDS, launch } from "./browser.mjs";
-import { Server } from "./server.mjs";
 import { Wire } from "./wire.mjs";
 
 const SCREENSHOTS = fileURLToPath(new URL("./screenshots/", import.meta.url));
@@ -25,12 +25,14 @@ after(async () => {
   await server?.remove();
 });
 
-beforeEach(() => {
+beforeEach(async () => {
   cases += 1;
+  // A case that failed may have left it dead.
+  if (!server.isRunning) await server.start();
 });
 
 function address() {
-  return `${server.origin}/#case-${cases}`;
+  return `${server.url}/#case-${cases}`;
 }
 
 /**
@@ -208,6 +210,32 @@ describe("a page that reloads and a server that dies", () => {
         await fresh.saysAll("tab", ["on disk", "while it was gone"]);
         assert.deepEqual(await fresh.agrees("tab"), await demo.agrees("laptop"));
       });
+    }));
+});
+
+describe("a page whose server is not there", () => {
+  test("a reload brings it up with all that is on the device, and what is written is saved once there is a server", () =>
+    onPage(async (demo) => {
+      await demo.converse("laptop", "phone");
+      await demo.rename("laptop", "Kept here");
+      await demo.send("laptop", "on disk");
+      await demo.turn("phone", /.+/).nth(1).waitFor();
+      await demo.saved();
+      await demo.isKept();
+      await server.kill();
+      for (const kind of KINDS) await demo.sees(kind, "offline", false);
+      await demo.reload();
+      for (const kind of /** @type {const} */ (["laptop", "phone"])) await demo.titled(kind, "Kept here");
+      await demo.at("list-tab").filter({ hasText: "Kept here" }).waitFor();
+      await demo.saysAll("laptop", ["on disk"]);
+      await demo.send("laptop", "while it was gone");
+      await demo.sees("laptop", "offline", true);
+      await server.start();
+      await demo.saved();
+      await demo.saysAll("phone", ["on disk", "while it was gone"]);
+      await demo.page.locator("[data-testid=chat-phone][data-turns='4']").waitFor();
+      await demo.page.locator("[data-testid=chat-laptop][data-turns='4']").waitFor();
+      assert.deepEqual(await demo.agrees("phone"), await demo.agrees("laptop"));
     }));
 });
 
