@@ -312,3 +312,34 @@ test("a value is the same object until something of it changes", async () => {
   assert.equal(chat.value.messages[1], state.messages[1]);
   await ada.close();
 });
+
+test("a large conversation comes bit by bit and shows when it is whole; what is said meanwhile follows its end", async () => {
+  const ada = person();
+  const [phone, laptop] = [ada.device("phone"), ada.device("laptop", { online: false })];
+  const id = phone.conversations.create();
+  const words = "a few words, so that it takes several slices ".repeat(8);
+  for (let at = 0; at < 800; at += 1) phone.conversation(id).send(`${at} ${words}`);
+  await saved(phone);
+  const there = laptop.conversation(id);
+  /** @type {Set<number>} */
+  const counts = new Set();
+  there.subscribe(() => counts.add(there.value.messages.length));
+  const { document } = await laptop.document(`c/${id}`);
+  let changes = 0;
+  /** @type {string | undefined} */
+  let said;
+  document.doc.on("update", () => {
+    changes += 1;
+    if (changes === 2) said = there.send("meanwhile");
+  });
+  laptop.connect();
+  await until(there, ({ messages }) => messages.length === 801 && accepted(messages));
+  assert.ok(changes > 5, `it came in ${changes} parts`);
+  assert.deepEqual(
+    [...counts].filter((count) => count > 1 && count < 800),
+    [],
+  );
+  assert.equal(there.value.messages.at(-1)?.id, said);
+  await saved(laptop);
+  await ada.close();
+});
