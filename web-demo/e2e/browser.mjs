@@ -127,6 +127,17 @@ export class Demo {
     await this.turn(kind, text).waitFor();
   }
 
+  /** Waits until a composer holds a text. @param {Kind} kind @param {string} text */
+  async holds(kind, text) {
+    await this.page.waitForFunction(
+      ([id, text]) =>
+        /** @type {HTMLTextAreaElement | null} */ (document.querySelector(`[data-testid=${id}]`))?.value ===
+        text,
+      /** @type {const} */ ([`composer-${kind}`, text]),
+      { timeout: PATIENCE_MS },
+    );
+  }
+
   /** The turn with this text. @param {Kind} kind @param {string | RegExp} text */
   turn(kind, text) {
     return this.device(kind)

@@ -284,13 +284,14 @@ describe("what belongs to the person", () => {
       const draft = demo.device("laptop").getByTestId("other-draft");
       await draft.filter({ hasText: "Being written on Phone: “Where sh”" }).waitFor();
       await draft.getByRole("button", { name: "Go on here" }).click();
-      await demo.page.waitForFunction(
-        () => document.querySelector("[data-testid=composer-laptop]")?.textContent === "Where sh",
-      );
+      await demo.holds("laptop", "Where sh");
       await demo.send("laptop", "Where shall we eat?");
       await demo.turn("phone", "Where shall we eat?").waitFor();
-      await demo.saved();
       await draft.waitFor({ state: "detached" });
+      // What was begun on the phone has been said: it is not there to be sent again.
+      await demo.holds("phone", "");
+      await demo.saved();
+      assert.deepEqual(await demo.said("phone"), ["Where shall we eat?"]);
     }));
 
   test("a preference that was set by hand is not beaten by a guess, and a blocked one is not guessed", () =>
