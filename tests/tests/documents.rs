@@ -4,13 +4,16 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use reqwest::StatusCode;
 use serde_json::Value;
 use syncline_protocol::{
     frame::{Dialect, Reply},
     lib0::write_var_uint,
 };
 use syncline_tests::{
-    Client, DEADLINE, Event, Server, Witness, limited, run,
+    Client, DEADLINE, Event, Server, Witness, limited,
+    rest::{ask, get, update_of},
+    run,
     witness::{self, DIALECTS},
 };
 use tokio::{
@@ -305,5 +308,30 @@ async fn a_full_document_refuses_edits_in_words_and_goes_on_being_read() -> Resu
     let server = server.restart()?;
     let fresh = Witness::fresh(server.address(), Dialect::Plain, "full", 4).await?;
     ensure!(fresh.text() == "x".repeat(1_000 * usize::try_from(saved)?), "another document came back");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beyond_the_memory_for_open_documents_others_wait_until_some_leave() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let limits = [("open_bytes", 100_000), ("reload_after_ms", 50), ("evict_after_ms", 600_000)];
+    let server = limited::start(&folder, &["--open"], &limits)?;
+    let large = update_of(&"words ".repeat(30_000));
+    let opened = ask(&server, "POST", "/d/large/update", "", large).await;
+    ensure!(opened.status() == StatusCode::OK, "there was room: {}", opened.status());
+    let post = || ask(&server, "POST", "/d/small/update", "", update_of("few words"));
+    let refused = post().await;
+    ensure!(refused.status() == StatusCode::SERVICE_UNAVAILABLE, "no room: {}", refused.status());
+    ensure!(refused.headers().contains_key("retry-after"), "it is only for now");
+    ensure!(metrics(&server).await?.contains("reason=\"open_bytes\""), "it is counted");
+    // Unused for a second, the large one leaves, long before the ten minutes it might have stayed.
+    let deadline = Instant::now() + DEADLINE;
+    let mut tries = interval(Duration::from_millis(100));
+    while post().await.status() != StatusCode::OK {
+        ensure!(Instant::now() < deadline, "the large document stays:\n{}", metrics(&server).await?);
+        tries.tick().await;
+    }
+    let text = get(&server, "/d/large/as-update").await;
+    ensure!(text.status() == StatusCode::OK && text.bytes().await?.len() > 100_000, "it is whole");
     Ok(())
 }

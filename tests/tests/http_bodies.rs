@@ -88,6 +88,21 @@ async fn a_body_over_its_limit_is_refused_before_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_while_sending_hears_why() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = limited::start(&folder, &[], &[("message_bytes", 200_000)]).expect("ready");
+    let ada = token(server.data(), "ada", &[]);
+    // More than the sockets' buffers hold: it is still being sent when the answer comes.
+    let long = vec![7; 16 << 20];
+    for _ in 0..10 {
+        let refused = ask(&server, "POST", "/d/ada/x/update", &ada, long.clone()).await;
+        assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        let stranger = ask(&server, "POST", "/v1/users/ada/conversations", "rubbish", long.clone()).await;
+        assert_eq!(stranger.status(), StatusCode::UNAUTHORIZED);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_does_not_come_is_waited_for_a_bounded_time() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = limited::start(&folder, &["--open"], &[("http_ms", 500)]).expect("ready");

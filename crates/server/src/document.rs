@@ -4,9 +4,12 @@
 //! of a call are carried out before the lock is given up, so that frames, journal entries and acks keep the session's
 //! order.
 
+mod durable;
+mod effects;
+
 use std::{
     cell::Cell,
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Weak,
@@ -15,24 +18,22 @@ use std::{
 };
 
 use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use syncline_document::{
     DeviceStanding,
-    record::{Entry, Origin, Sequence},
+    record::{Origin, Sequence},
 };
 use syncline_protocol::{frame::Message, names::DocumentName};
-use syncline_store::{Row, StoreError};
-use syncline_sync::{Edit, Effect, Join, Looking, PeerId, Room, Session, Verdict, Writing};
+use syncline_sync::{Edit, Effect, Join, Looking, PeerId, Room, Session, Writing};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::durable::Untold;
 use crate::{
     clock::now_ms,
     edits::{Edits, SubmitError, Told},
-    events::{Batch, Feed},
-    finder::Noted,
     outbound::{Closing, Outbound},
     registry::Engine,
-    tables::{self, Last},
+    tables::Last,
 };
 
 /// Nothing is due.
@@ -42,6 +43,9 @@ const NEVER: u64 = u64::MAX;
 const OPEN: u8 = 1;
 /// The document is busy, or nobody uses it any more: a tick has to look at it.
 const LOOK: u8 = 2;
+
+/// A document that grew by less counts as it did.
+const WEIGHED_BYTES: usize = 4 << 10;
 
 thread_local! {
     /// A buffer for the effects of a call: documents are entered one after the other, none keeps its own.
@@ -84,6 +88,8 @@ struct Inner {
     last: Option<Last>,
     /// What is told of edits once they are durable, by sequence.
     untold: VecDeque<Untold>,
+    /// What the shared memory of open documents counts for it: bytes.
+    resident: usize,
     /// Counts the sessions that a panic ended here: answers meant for an earlier one are dropped.
     epoch: u64,
 }
@@ -105,6 +111,7 @@ impl Document {
                 erased,
                 last: None,
                 untold: VecDeque::new(),
+                resident: 0,
                 epoch: 0,
             }),
             next_tick_ms: AtomicU64::new(NEVER),
@@ -187,6 +194,7 @@ impl Document {
         // Answers that are on their way to the session are dropped.
         inner.epoch += 1;
         inner.session = inner.session.successor(now_ms());
+        self.weigh(&mut inner);
         self.next_tick_ms.store(NEVER, Ordering::Relaxed);
         self.glance.store(LOOK, Ordering::Relaxed);
     }
@@ -291,6 +299,7 @@ impl Document {
         if inner.epoch != epoch {
             return None;
         }
+        self.weigh(inner);
         let tick = inner.session.next_tick_ms().unwrap_or(NEVER);
         self.next_tick_ms.store(tick, Ordering::Relaxed);
         let session = &inner.session;
@@ -298,6 +307,15 @@ impl Document {
         let look = if session.busy_since_ms().is_some() || session.is_empty() { LOOK } else { 0 };
         self.glance.store(open | look, Ordering::Relaxed);
         Some(result)
+    }
+
+    /// Counts what the document takes of the memory that all share. Small changes are not worth a word to all others.
+    fn weigh(&self, inner: &mut Inner) {
+        let bytes = inner.session.resident_bytes();
+        if bytes.abs_diff(inner.resident) > WEIGHED_BYTES || (bytes == 0 && inner.resident > 0) {
+            self.engine.resident.change(inner.resident, bytes);
+            inner.resident = bytes;
+        }
     }
 
     fn end_epoch(&self, epoch: u64) {
@@ -315,6 +333,7 @@ impl Document {
         inner.epoch += 1;
         inner.last = None;
         inner.session = inner.session.successor(now_ms());
+        self.weigh(inner);
         inner.edits.clear();
         for link in inner.links.drain(..).flatten() {
             link.close(Closing::TryLater("this document's session ended: reconnect".to_owned()));
@@ -324,233 +343,6 @@ impl Document {
         }
         self.next_tick_ms.store(NEVER, Ordering::Relaxed);
         self.glance.store(LOOK, Ordering::Relaxed);
-    }
-
-    fn perform(&self, inner: &mut Inner, effect: Effect) {
-        let link = |peer: PeerId| inner.links.get(peer.index as usize).and_then(Option::as_ref);
-        match effect {
-            Effect::Send { to, frame } => {
-                if let Some(link) = link(to) {
-                    link.push(frame);
-                }
-            }
-            Effect::End { peer, ending } => {
-                if let Some(link) = link(peer) {
-                    link.close(Closing::from(ending));
-                }
-            }
-            Effect::Append(entry) => {
-                let Some(me) = self.me.upgrade() else { return };
-                let rows = self.engine.mentions.rows(&self.name, [&*entry.bytes]);
-                if rows.is_empty() {
-                    self.engine.journal.append(entry, me);
-                } else {
-                    self.append_together(inner, [(entry, me)], rows);
-                }
-            }
-            Effect::AppendJudged { entry, judged, verdict } => {
-                self.append_judged(inner, entry, judged, &verdict);
-            }
-            Effect::Checkpoint(checkpoint) => {
-                let name = self.name.clone();
-                let reply = move |outcome: Result<(), StoreError>| {
-                    if let Err(error) = outcome {
-                        // Nothing is lost: the journal still holds what the checkpoint was to fold.
-                        tracing::warn!(document = %name, %error, "checkpoint not written");
-                    }
-                };
-                self.engine.metrics.folded();
-                self.engine.journal.checkpoint(self.name.clone(), checkpoint, Box::new(reply));
-            }
-            Effect::SaveSide(side) => self.engine.journal.side(self.name.clone(), side),
-            Effect::Load => self.load(inner.epoch),
-            Effect::Work(job) => {
-                let (Some(me), epoch) = (self.me.upgrade(), inner.epoch) else { return };
-                self.engine.pool.run(move || match catch_unwind(AssertUnwindSafe(|| job.run())) {
-                    Ok(done) => me.enter_epoch(epoch, |session, now, fx| session.worked(done, now, fx)),
-                    Err(_) => me.end_epoch(epoch),
-                });
-            }
-            Effect::Accepted(bytes) => self.engine.metrics.update_in(bytes),
-            Effect::Refused(code) => {
-                self.engine.metrics.refused(code);
-                self.engine.metrics.refused_in(&self.name);
-            }
-            Effect::EditSaved(edit) => inner.edits.saved(edit),
-            Effect::EditRefused(edit, code, reason) => inner.edits.refused(edit, code, reason),
-        }
-    }
-
-    fn append_together(
-        &self,
-        inner: &mut Inner,
-        entries: impl IntoIterator<Item = (Entry, Arc<Self>)>,
-        rows: Vec<Row>,
-    ) {
-        if let Err(error) = self.engine.journal.append_together(entries, rows) {
-            self.not_queued(inner, &error);
-        }
-    }
-
-    /// Draws the consequences of an edit that was applied and not queued.
-    fn not_queued(&self, inner: &mut Inner, error: &StoreError) {
-        if *error == StoreError::Closed {
-            // Nothing is acked any more, and the devices keep what they wrote.
-            tracing::error!(document = %self.name, %error, "an edit came too late");
-            return;
-        }
-        // The session believes that it is on its way: a later commit would ack it. Devices offer it to a fresh one.
-        tracing::error!(event = "edit_not_queued", document = %self.name, %error);
-        self.end_session(inner);
-    }
-
-    /// Queues what was judged with all that follows from it, and notes what is to be told once that is durable.
-    fn append_judged(&self, inner: &mut Inner, entry: Entry, judged: Option<Entry>, verdict: &Verdict) {
-        let Some(me) = self.me.upgrade() else { return };
-        let first = entry.sequence;
-        if !verdict.judgement.devices.is_empty() {
-            let standings = verdict.judgement.devices.clone();
-            self.standings.lock().push((first, standings));
-        }
-        let mut rows = self.rows(inner, entry.sequence, verdict);
-        let updates = [Some(&entry), judged.as_ref()].into_iter().flatten().map(|entry| &*entry.bytes);
-        rows.extend(self.engine.mentions.rows(&self.name, updates));
-        let sequence = judged.as_ref().map_or(entry.sequence, |judged| judged.sequence);
-        let entries = [Some(entry), judged].into_iter().flatten().map(|entry| (entry, me.clone()));
-        let journal = &self.engine.journal;
-        let appended = match Batch::of(&self.name, verdict) {
-            None => journal.append_together(entries, rows).map(|()| None),
-            Some((user, batch)) => {
-                let feed = self.engine.feeds.of(&user);
-                let number = feed.append(&**journal.store(), batch, |more| {
-                    rows.extend(more);
-                    journal.append_together(entries, rows)
-                });
-                number.map(|number| number.map(|number| (feed, number)))
-            }
-        };
-        match appended {
-            Ok(event) => {
-                let texts = Noted::of(&self.name, sequence, &verdict.judgement);
-                if event.is_some() || texts.is_some() {
-                    inner.untold.push_back(Untold { sequence, event, texts });
-                }
-            }
-            Err(error) => {
-                self.standings.lock().retain(|(due, _)| *due != first);
-                self.not_queued(inner, &error);
-                return;
-            }
-        }
-        self.engine.metrics.judged(&verdict.judgement);
-        self.engine.sent.judged(&self.name, &verdict.judgement);
-        if verdict.judgement.revived {
-            self.engine.revived.notify_one();
-        }
-    }
-
-    /// Returns the rows that follow from a judgement.
-    fn rows(&self, inner: &mut Inner, sequence: Sequence, verdict: &Verdict) -> Vec<Row> {
-        if inner.last.is_none() && tables::has_last(&self.name) {
-            match tables::last(&**self.engine.journal.store(), &self.name) {
-                Ok(last) => inner.last = Some(last),
-                // It is derived and comes right with the next turn.
-                Err(error) => tracing::warn!(document = %self.name, %error, "last turn cannot be read"),
-            }
-        }
-        tables::rows(&self.name, sequence, &mut inner.last, verdict)
-    }
-
-    fn load(&self, epoch: u64) {
-        let Some(me) = self.me.upgrade() else { return };
-        self.engine.metrics.loaded();
-        let runtime = self.engine.runtime.clone();
-        // The answer comes on a thread of the store; documents are built where the stacks are deep.
-        let reply = move |outcome: Result<_, StoreError>| {
-            runtime.spawn(async move {
-                let outcome = outcome.map_err(|error| error.to_string());
-                if let Err(reason) = &outcome {
-                    tracing::error!(document = %me.name, reason, "document cannot be loaded");
-                    me.engine.metrics.load_failed();
-                }
-                me.enter_epoch(epoch, |session, now, fx| {
-                    session.loaded(outcome, now, fx);
-                    me.forget_revoked(session);
-                });
-                me.engine.sent.loaded(&me.name);
-            });
-        };
-        self.engine.journal.load(self.name.clone(), Box::new(reply));
-    }
-
-    /// Has a session forget the devices that were signed out while it was not in memory.
-    fn forget_revoked(&self, session: &mut Session) {
-        let Some(user) = self.name.owner().map(Arc::<str>::from) else { return };
-        for device in session.devices() {
-            match self.engine.revoked.is_revoked(&**self.engine.journal.store(), &user, &device) {
-                Ok(true) => session.forget_device(&device),
-                Ok(false) => {}
-                // It counts as one that may come back, until the document is loaded again.
-                Err(error) => {
-                    tracing::warn!(document = %self.name, %error, "a device's standing cannot be read");
-                }
-            }
-        }
-    }
-
-    /// Takes note of a durable sequence; [`Document::tell_durable`] passes the newest on, once.
-    pub fn note_durable(&self, sequence: Sequence) {
-        self.durable.fetch_max(sequence, Ordering::SeqCst);
-    }
-
-    /// Tells the session what [`Document::note_durable`] noted since the last time. Does not wait: where somebody is in
-    /// the document it is told once they leave, so that a document at work holds up nobody else's acks.
-    pub fn tell_durable(&self) {
-        if let Some(inner) = self.inner.try_lock() {
-            return self.tell(inner);
-        }
-        let Some(me) = self.me.upgrade() else { return };
-        if !self.telling.swap(true, Ordering::SeqCst) {
-            self.engine.tells.spawn_blocking_on(
-                move || {
-                    // Before it looks what to tell: what is noted from now on may be left to this.
-                    me.telling.store(false, Ordering::SeqCst);
-                    me.tell(me.inner.lock());
-                },
-                &self.engine.runtime,
-            );
-        }
-    }
-
-    fn tell(&self, mut inner: MutexGuard<'_, Inner>) {
-        let sequence = self.durable.swap(0, Ordering::SeqCst);
-        if sequence == 0 {
-            return;
-        }
-        let standings: Vec<DeviceStanding> = {
-            let mut waiting = self.standings.lock();
-            let due: Vec<_> = waiting.extract_if(.., |(due, _)| *due <= sequence).collect();
-            due.into_iter().flat_map(|(_, standings)| standings).collect()
-        };
-        let user = self.name.owner().unwrap_or_default();
-        // Before anybody hears that it is saved: who is told so may try at once.
-        if !standings.is_empty() {
-            self.engine.revoked.changed(user, &standings);
-        }
-        self.carry_out(&mut inner, |session, now, fx| session.durable(sequence, now, fx));
-        while inner.untold.front().is_some_and(|untold| untold.sequence <= sequence) {
-            let Some(untold) = inner.untold.pop_front() else { break };
-            if let Some((feed, number)) = untold.event {
-                feed.tell(number);
-            }
-            // What was erased meanwhile has left the index already: nothing is to be read of it again.
-            if let Some(texts) = untold.texts.filter(|_| inner.erased.is_none()) {
-                self.engine.finder.note(&self.name, texts);
-            }
-        }
-        drop(inner);
-        // After the acks: a device that signs itself out hears that this is saved.
-        self.engine.revoked.close(user, &newest(standings));
     }
 
     /// Says what a tick must know without the lock: whether it is in memory, and whether it has to be looked at.
@@ -565,9 +357,13 @@ impl Document {
     pub(crate) fn tick(&self, now: u64) -> Standing {
         let mut evicted = false;
         let Some(mut inner) = self.inner.try_lock() else { return Standing::default() };
-        if self.next_tick_ms.load(Ordering::Relaxed) <= now {
+        let short = self.engine.resident.is_short();
+        if short || self.next_tick_ms.load(Ordering::Relaxed) <= now {
             let ticked = self.carry_out(&mut inner, |session, now, fx| {
                 let was_open = session.is_open();
+                if short {
+                    session.hurry(now);
+                }
                 session.tick(now, fx);
                 was_open && !session.is_open()
             });
@@ -581,24 +377,6 @@ impl Document {
             busy_since_ms: inner.session.busy_since_ms(),
         }
     }
-}
-
-#[cfg(test)]
-mod tests;
-
-/// Leaves of every device how it stands last.
-fn newest(standings: Vec<DeviceStanding>) -> Vec<DeviceStanding> {
-    let by_device: HashMap<String, bool> =
-        standings.into_iter().map(|standing| (standing.device, standing.is_revoked)).collect();
-    by_device.into_iter().map(|(device, is_revoked)| DeviceStanding { device, is_revoked }).collect()
-}
-
-/// What is told of an edit once it is durable: to those who listen for events, and to the search index.
-#[derive(Debug)]
-struct Untold {
-    sequence: Sequence,
-    event: Option<(Arc<Feed>, u64)>,
-    texts: Option<Noted>,
 }
 
 /// What can be said of a document at a glance.

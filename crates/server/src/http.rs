@@ -4,6 +4,7 @@ mod admin;
 mod body;
 mod description;
 mod error;
+mod linger;
 pub(crate) mod origin;
 mod page;
 pub(crate) mod rates;
@@ -81,6 +82,7 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(from_fn_with_state(app.clone(), origin::guard))
         .layer(map_response(harden))
         .layer(from_fn_with_state(app.clone(), count))
+        .layer(from_fn_with_state(app.clone(), linger::linger))
         .with_state(app)
 }
 
@@ -114,6 +116,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
         };
         if let Some(engine) = app.engine() {
             sample.waiting_pool_bytes = engine.registry.engine().settings.waiting_pool.held() as u64;
+            sample.resident_bytes = engine.registry.engine().resident.bytes() as u64;
             let journal = &engine.registry.engine().journal;
             sample.search = engine.registry.engine().finder.standing();
             sample.queue = journal.queued();

@@ -43,6 +43,7 @@ mod pace;
 pub mod pool;
 mod rates;
 pub mod registry;
+mod resident;
 pub mod revoked;
 mod sent;
 pub mod serve;

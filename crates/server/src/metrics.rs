@@ -65,6 +65,8 @@ pub struct Sample<'a> {
     pub outbound_bytes: u64,
     /// Bytes of edits that wait for others, for a document, or to be echoed.
     pub waiting_pool_bytes: u64,
+    /// Bytes of documents in memory, at rest.
+    pub resident_bytes: u64,
     /// The commit thread's counters.
     pub writer: Option<&'a WriterStats>,
     /// Bytes of the store on disk, and free bytes on its disk where known.
@@ -363,6 +365,7 @@ impl Metrics {
                 "bytes of edits that wait for missing ones, for a document, or to be echoed",
                 sample.waiting_pool_bytes,
             ),
+            ("open_document_bytes", "bytes of documents in memory, at rest", sample.resident_bytes),
         ];
         for (name, help, value) in gauges {
             text.single(name, Kind::Gauge, help, value);

@@ -20,8 +20,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     blobs::mentions::Mentions, config::Limits, document::Document, edits::SubmitError, erasure::ledger,
-    events::Feeds, finder::Finder, metrics::Metrics, outbound::Outbound, pool::Pool, revoked::Revoked,
-    sent::Sent,
+    events::Feeds, finder::Finder, metrics::Metrics, outbound::Outbound, pool::Pool, resident::Resident,
+    revoked::Revoked, sent::Sent,
 };
 
 /// The journal that tags its entries with the document they belong to.
@@ -50,6 +50,8 @@ pub struct Engine {
     pub edits_per_document: usize,
     /// Reads that may wait for one document.
     pub reads_per_document: usize,
+    /// What documents in memory take.
+    pub(crate) resident: Resident,
     /// Documents that are to be told what became durable once somebody leaves them.
     pub tells: TaskTracker,
     /// Devices that are signed out for good.
@@ -89,6 +91,7 @@ impl Engine {
             runtime,
             edits_per_document: limits.http_edits_per_document,
             reads_per_document: limits.http_reads_per_document,
+            resident: Resident::new(limits.open_bytes),
             tells: TaskTracker::new(),
             revoked: Arc::default(),
             sent: Sent::default(),
@@ -295,10 +298,12 @@ impl Registry {
     pub fn tick(&self, now: u64) -> Census {
         self.forget_revoked();
         let mut census = Census::default();
+        let short = self.engine.resident.is_short();
         for shard in &self.shards {
             let mut due = Vec::new();
             for document in shard.lock().values() {
-                let glance = document.glance(now);
+                let mut glance = document.glance(now);
+                glance.due |= glance.open && short;
                 census.handles += 1;
                 census.open += usize::from(glance.open);
                 if glance.due {

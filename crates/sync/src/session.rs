@@ -34,6 +34,8 @@ use crate::{
 
 /// An entry of a state vector at its longest: a client id below 2^53 and a clock below 2^32.
 const ENTRY_BYTES: usize = 8 + 5;
+/// Where memory is short a document that was used this lately stays: it is most likely used again.
+const HURRIED_MS: u64 = 1_000;
 /// The count before the entries, at its longest.
 const COUNT_BYTES: usize = 8;
 
@@ -429,6 +431,18 @@ impl Session {
     /// Says whether the document takes memory beyond its connections.
     pub fn is_open(&self) -> bool {
         !matches!(self.body, Body::Cold | Body::Failed { .. })
+    }
+
+    /// Returns the bytes of the document at rest, as far as it is in memory.
+    pub fn resident_bytes(&self) -> usize {
+        if self.is_open() { self.size } else { 0 }
+    }
+
+    /// Memory is short: what nobody used for a moment need not wait longer to leave it.
+    pub fn hurry(&mut self, now_ms: u64) {
+        if now_ms >= self.used_ms + HURRIED_MS {
+            self.used_ms = self.used_ms.min(now_ms.saturating_sub(self.settings.evict_after_ms));
+        }
     }
 
     /// Says whether everything applied is on disk and no ack is owed.

@@ -66,6 +66,9 @@ pub struct Limits {
     pub busy_ms: u64,
     /// A document nobody used for this long leaves memory.
     pub evict_after_ms: u64,
+    /// All documents in memory together, at rest: bytes. The document engine takes up to 12 times that. From three quarters
+    /// on, documents that nobody used for a second leave memory; beyond it no other is opened: try again in a while.
+    pub open_bytes: usize,
     /// A document that could not be loaded is tried again after this long.
     pub reload_after_ms: u64,
     /// A device whose update failed inside the document engine stays refused for this long.
@@ -158,6 +161,8 @@ pub struct Limits {
     pub http_json_bytes: usize,
     /// One HTTP request, its body included, backups, uploads of blobs, imports and exports aside.
     pub http_ms: u64,
+    /// How long the rest of a body is read and thrown away after an early answer, so that its sender hears the answer.
+    pub linger_ms: u64,
     /// Updates over HTTP that wait for one document. Beyond them: 503, try again.
     pub http_edits_per_document: usize,
     /// Reads over HTTP that wait for one document. Beyond them: 503, try again.
@@ -246,6 +251,7 @@ impl Default for Limits {
             heavy_document_bytes: 2 << 20,
             busy_ms: 10_000,
             evict_after_ms: 30_000,
+            open_bytes: 1 << 30,
             reload_after_ms: 10_000,
             culprit_ms: 600_000,
             heals: 20,
@@ -288,6 +294,7 @@ impl Default for Limits {
             journal_bytes: 256 << 20,
             http_json_bytes: 64 << 10,
             http_ms: 30_000,
+            linger_ms: 5_000,
             http_edits_per_document: 64,
             http_reads_per_document: 64,
             blob_bytes: 256 << 20,

@@ -1,10 +1,12 @@
 //! What an edit comes to that the journal does not take.
 
-use syncline_document::record::EntryKind;
+use bytes::Bytes;
+use syncline_document::record::{EntryKind, Origin};
+use syncline_protocol::names::DocumentName;
 use syncline_store::{MemoryStore, Writer, WriterOptions};
 
 use super::*;
-use crate::{config::Config, finder::Finder, metrics::Metrics};
+use crate::{config::Config, finder::Finder, metrics::Metrics, registry::Engine};
 
 fn document() -> Arc<Document> {
     let config = Config::default();
