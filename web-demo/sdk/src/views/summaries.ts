@@ -46,6 +46,7 @@ export class Summaries {
   readonly #untold: () => number;
   readonly #known = new Map<ConversationId, Summary>();
   #running: Promise<boolean> | undefined;
+  #isLoaded = false;
 
   /** `untold` counts the conversations that are known and have no summary. */
   constructor(
@@ -78,6 +79,7 @@ export class Summaries {
       const summary = value as Summary;
       if (id !== undefined && !isSame(this.#known.get(id), summary)) changes.set(id, summary);
     }
+    this.#isLoaded = true;
     this.#enter(changes);
   }
 
@@ -95,7 +97,9 @@ export class Summaries {
   }
 
   /** Asks the server, or waits for what is being asked. Answers whether anything was new. */
-  refresh(): Promise<boolean> {
+  async refresh(): Promise<boolean> {
+    // A connection may be faster than the store: what is known already would be asked for again.
+    if (!this.#isLoaded) return false;
     this.#running ??= this.#ask().finally(() => {
       this.#running = undefined;
     });
