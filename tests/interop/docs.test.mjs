@@ -170,7 +170,7 @@ test('the commands of the operating notes do what they say, in their order', asy
   const server = await Server.start(t, { open: false })
   const folder = scratch(t)
   const [BACKUPS, URL] = [join(folder, 'backups'), `http://${server.address}`]
-  mkdirSync(join(BACKUPS, 'blobs'), { recursive: true })
+  mkdirSync(BACKUPS, { recursive: true })
   const at = { DATA: server.data, URL, BACKUPS }
   const [token, backup, restore, erased, compact, moved] = blocks('docs/operating.md', 'sh').map(({ text }) => text)
   assert.equal(blocks('docs/operating.md', 'sh').length, 6)
@@ -187,7 +187,7 @@ test('the commands of the operating notes do what they say, in their order', asy
   const kept = await api('/conversations', { title: 'Kept' })
   const gone = await api('/conversations', { title: 'Erased' })
 
-  // The page on files, on this server: what it stores is copied with the backup.
+  // The page on files, on this server: what it stores is in the backup.
   const isUploading = !spawnSync('curl', ['--version']).error
   if (!isUploading) t.diagnostic('not run: the page on files, for want of curl')
   writeFileSync(join(folder, 'cat.png'), 'a cat')

@@ -5,7 +5,7 @@
 //! - [`device`] is a document with a client: it edits, syncs and knows what is saved.
 //! - [`witness`] is a device of any of the three families that keeps books of every ack.
 //! - [`rest`] asks the HTTP API; [`story`] reads all that a user has there; [`stream`] listens to events.
-//! - [`limited`] starts servers with limits of a test's own.
+//! - [`limited`] starts servers with limits of a test's own; [`zips`] makes zips that no tool would.
 //!
 //! `tests/` has one file per behaviour. Nothing here sleeps: whatever is waited for has a deadline that only a
 //! failure reaches. The binary is `SYNCLINE_BIN`, or the one built beside these tests
@@ -19,6 +19,7 @@ pub mod server;
 pub mod story;
 pub mod stream;
 pub mod witness;
+pub mod zips;
 
 use std::time::Duration;
 

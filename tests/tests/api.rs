@@ -4,7 +4,7 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use syncline_protocol::frame::Dialect;
-use syncline_tests::{Server, Witness, rest::Api, token};
+use syncline_tests::{Server, Witness, limited, rest::Api, token};
 use yrs::{Any, Map, ReadTxn, Transact, WriteTxn};
 
 const FIRST: &str = "019a0000-0000-7000-8000-000000000001";
@@ -133,6 +133,31 @@ async fn turns_follow_each_other_and_stand_beside_each_other() {
     let opinion = json!({ "v": -1, "tags": ["long"], "text": "too long" });
     let judged = ada.call("PUT", &format!("{path}/two/feedback"), opinion.clone()).await.ok();
     assert_eq!(judged["feedback"], opinion);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_turns_is_bounded_in_bytes_and_one_large_turn_comes_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = limited::start(&folder, &[], &[("http_page_bytes", 4_000)]).expect("ready");
+    let ada = Api::new(&server, "ada", &token(server.data(), "ada", &[]));
+    let id = "019a0000-0000-7000-8000-000000000001";
+    ada.post("/conversations", json!({ "id": id })).await;
+    let path = format!("/conversations/{id}/messages");
+    for (turn, length) in [("a", 1_000), ("b", 1_000), ("c", 9_000), ("d", 10), ("e", 3_000), ("f", 1_000)] {
+        let parts = json!([{ "type": "text", "text": "x".repeat(length) }]);
+        ada.post(&path, json!({ "id": turn, "role": "user", "parts": parts })).await;
+    }
+    let (mut pages, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = ada.get(&format!("{path}?limit=200{after}")).await;
+        let items = page["items"].as_array().expect("items");
+        assert!(page.to_string().len() < 4_100 || items.len() == 1, "{} bytes", page.to_string().len());
+        let ids: String = items.iter().filter_map(|item| item["id"].as_str()).collect();
+        pages.push(ids);
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    assert_eq!(pages, ["ab", "c", "de", "f"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

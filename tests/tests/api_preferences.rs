@@ -99,6 +99,27 @@ async fn a_write_on_something_older_is_told_what_stands_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_write_for_what_is_not_set_yet_replaces_nothing() {
+    let server = Server::fresh(&[]).expect("ready");
+    let ada = by(&server, "owner");
+    let set = async |unless: &str, value: &str| {
+        let headers = [("if-none-match", unless)];
+        ada.call_with("PUT", "/preferences/tone", json!({ "value": value }), &headers).await
+    };
+    assert_eq!(set("*", "dry").await.status, 200);
+    let refused = set("*", "warm").await;
+    assert_eq!(refused.problem(), (412, "already_set"));
+    assert_eq!(refused.body["current"]["value"], "dry");
+    let etag = refused.header("etag").to_owned();
+    assert_eq!(set(&etag, "warm").await.problem(), (412, "already_set"));
+    assert_eq!(set("\"another\"", "cool").await.status, 200);
+    ada.post("/preferences/tone/block", Value::Null).await;
+    assert_eq!(set("*", "warm").await.problem(), (412, "already_set"), "a block is something that was said");
+    ada.call("DELETE", "/preferences/tone", Value::Null).await.ok();
+    assert_eq!(set("*", "warm").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_merge_keeps_what_others_changed_and_tells_of_it() {
     let mut server = Server::fresh(&[]).expect("ready");
     let ada = by(&server, "owner");

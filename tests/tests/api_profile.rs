@@ -61,6 +61,29 @@ async fn a_folder_is_made_once_moved_deleted_and_restored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_folder_is_not_moved_into_itself_nor_into_what_stands_in_it() {
+    let server = Server::fresh(&[]).expect("ready");
+    let ada = on(&server, "phone");
+    for (id, parent) in [("a", Value::Null), ("b", json!("a")), ("c", json!("b")), ("d", Value::Null)] {
+        ada.post("/folders", json!({ "id": id, "name": id, "parent": parent })).await;
+    }
+    let before = ada.get("/folders").await;
+    for (id, parent) in [("a", "a"), ("a", "b"), ("a", "c"), ("b", "c")] {
+        let change = json!({ "name": "moved", "parent": parent });
+        let refused = ada.call("PATCH", &format!("/folders/{id}"), change).await;
+        assert_eq!(refused.problem(), (422, "folder_cycle"), "{id} into {parent}");
+        let words = refused.body["detail"].as_str().expect("words");
+        assert!(words.contains(id) && words.contains(parent), "{words}");
+    }
+    let own = ada.call("POST", "/folders", json!({ "id": "e", "name": "e", "parent": "e" })).await;
+    assert_eq!(own.problem(), (422, "folder_cycle"));
+    assert_eq!(ada.get("/folders").await, before, "all of a call or nothing");
+    ada.call("PATCH", "/folders/a", json!({ "parent": "d" })).await.ok();
+    ada.call("PATCH", "/folders/c", json!({ "parent": "d" })).await.ok();
+    ada.call("PATCH", "/folders/b", json!({ "parent": "c" })).await.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_draft_stays_its_writers_and_another_device_goes_on_with_it() {
     let server = Server::fresh(&[]).expect("ready");
     let (phone, laptop) = (on(&server, "phone"), on(&server, "laptop"));

@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 use syncline_tests::{
     Server, http, limited,
-    rest::Api,
+    rest::{Api, ask},
     run,
     story::{real, story},
     token,
@@ -60,10 +60,21 @@ async fn a_real_export_is_imported_once_and_goes_on_to_an_empty_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_read_is_told_and_stops_nothing() {
+async fn what_is_no_export_is_refused_and_a_bad_conversation_stops_nothing() {
     let server = Server::fresh(&[]).expect("ready");
-    let told = import(&server, b"not an export".to_vec()).await;
-    assert!(told.last().expect("a line")["problem"]["code"].is_string() || told.len() > 1, "{told:?}");
+    let key = token(server.data(), "ada", &[]);
+    let empty_zip = [&b"PK\x05\x06"[..], &[0; 18]].concat();
+    let half_zip = b"PK\x03\x04 and no more".to_vec();
+    for strange in [b"not an export".to_vec(), empty_zip, half_zip] {
+        let answer = ask(&server, "POST", "/v1/users/ada/import", &key, strange).await;
+        assert_eq!(answer.status(), 422);
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        let problem: Value = answer.json().await.expect("JSON");
+        assert_eq!((&problem["code"], &problem["status"]), (&json!("unreadable"), &json!(422)));
+        assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{problem}");
+    }
+    let told = import(&server, br#"[{ "mapping": 7 }, 5]"#.to_vec()).await;
+    assert_eq!(told.last().expect("a line")["totals"]["failed"], 2, "{told:?}");
     let reader = token(server.data(), "ada", &["--role", "reader"]);
     let refused = http().post(server.url("/v1/users/ada/import")).bearer_auth(reader).body("[]").send().await;
     assert_eq!(refused.expect("an answer").status(), 403);

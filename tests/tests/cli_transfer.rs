@@ -13,6 +13,7 @@ use syncline_tests::{
     Server, command, run,
     story::{real, story},
     token,
+    zips::zip,
 };
 use tempfile::TempDir;
 
@@ -66,38 +67,6 @@ fn many() -> (TempDir, PathBuf) {
         (0..MANY).map(|n| conversation(&format!("c{n}"), &format!("Number {n}"))).collect();
     fs::write(&file, json!(conversations).to_string()).expect("written");
     (folder, file)
-}
-
-/// Makes a zip of files that are stored as they are.
-fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let (mut bytes, mut directory) = (Vec::new(), Vec::new());
-    for (name, content) in files {
-        let mut crc = flate2::Crc::new();
-        crc.update(content);
-        let (size, length) = ((content.len() as u32).to_le_bytes(), (name.len() as u16).to_le_bytes());
-        let offset = (bytes.len() as u32).to_le_bytes();
-        // Version, flags, method, time and date; then what the central directory repeats.
-        let mut common = vec![20, 0, 0, 0, 0, 0, 0, 0, 0x21, 0];
-        common.extend([crc.sum().to_le_bytes(), size, size].concat());
-        common.extend([length, [0, 0]].concat());
-        bytes.extend(b"PK\x03\x04");
-        bytes.extend(&common);
-        bytes.extend(name.as_bytes());
-        bytes.extend(*content);
-        directory.extend(b"PK\x01\x02\x14\x00");
-        directory.extend(&common);
-        directory.extend([0; 10]);
-        directory.extend(offset);
-        directory.extend(name.as_bytes());
-    }
-    let (count, start) = ((files.len() as u16).to_le_bytes(), (bytes.len() as u32).to_le_bytes());
-    let size = (directory.len() as u32).to_le_bytes();
-    bytes.extend(directory);
-    bytes.extend(b"PK\x05\x06\0\0\0\0");
-    bytes.extend([count, count].concat());
-    bytes.extend([size, start].concat());
-    bytes.extend([0, 0]);
-    bytes
 }
 
 #[test]
@@ -223,7 +192,7 @@ fn a_broken_conversation_in_a_zip_stops_nothing_and_is_told() {
     fs::write(&strange, "what is this").expect("written");
     let both = run(["import", "--user", "ada", "--data", text(&data), text(&strange), text(&file), "--json"]);
     let told = lines(&both);
-    assert_eq!((code(&both), &told[0]["problem"]["code"]), (1, &json!("bad_request")));
+    assert_eq!((code(&both), &told[0]["problem"]["code"]), (1, &json!("unreadable")));
     assert_eq!(told.last().expect("a line")["unchanged"], 3, "the next file is read all the same");
 }
 

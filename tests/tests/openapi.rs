@@ -98,6 +98,23 @@ async fn every_get_that_is_described_answers_as_described() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn conditions_are_described_where_they_are_honoured() {
+    let server = Server::fresh(&[]).expect("ready");
+    let document: Value = get(&server, "/openapi.json").await.json().await.expect("JSON");
+    let of = |path: &str, method: &str| {
+        let parameters = &document["paths"][path][method]["parameters"];
+        let named = parameters.as_array().expect("parameters").iter();
+        let named = named.filter(|parameter| parameter["in"] == "header").filter_map(|p| p["name"].as_str());
+        named.filter(|name| name.starts_with("If-")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let one = "/v1/users/{user}/preferences/{name}";
+    for (path, method) in [(one, "put"), (one, "delete"), (&*format!("{one}/block"), "post")] {
+        assert_eq!(of(path, method), ["If-Match", "If-None-Match"], "{method} {path}");
+    }
+    assert_eq!(of("/v1/users/{user}/preferences", "patch"), ["If-Match"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_write_that_is_described_is_there_and_asks_for_a_token() {
     let server = Server::fresh(&[]).expect("ready");
     let document: Value = get(&server, "/openapi.json").await.json().await.expect("JSON");

@@ -1,4 +1,4 @@
-//! All of a user's state as a zip of JSON files, which imports again without loss.
+//! All of a user's state as a zip of JSON files and blobs, which imports again without loss.
 //!
 //! ```text
 //! syncline-export.json      {format, version, user, exportedAt}: always the first entry
@@ -7,12 +7,16 @@
 //! conversations/{id}.json   {meta, selected, messages}: all messages in UIMessage form, by acceptance
 //! marks.json                {marks}: how far each conversation was read
 //! drafts.json               {drafts}: what stands in the composers
+//! blobs/{sha256}            the files that messages refer to, as they are
+//! blobs.json                {blobs, left, absent}: their length and media type, and which of them are not here
 //! ```
 //!
 //! The values are the views of `syncline_document::schema`. What an archive leaves out: values that lost against
 //! another one (conflict hints), an automatic title behind a person's own, runs and requests on their way, messages that
-//! repeat another one, blobs that file parts name, and documents without a schema.
+//! repeat another one, and documents without a schema. Readers pass over entries that they do not know: archives from before
+//! there were blobs in them have the same version.
 
+mod files;
 mod restore;
 mod write;
 
@@ -32,14 +36,16 @@ use syncline_document::{
     },
 };
 
+pub(crate) use self::files::{fill, is_name};
 pub use self::{
+    files::{BLOB_URL, Blob, Blobs, LeftBlob},
     restore::{Left, Restore, restore},
     write::{ArchiveError, Writer},
 };
 use crate::{Report, import::Selection};
 
-/// The names of the files.
-pub(crate) mod files {
+/// The names of the entries.
+pub(crate) mod entries {
     pub(crate) const FORMAT: &str = "syncline-export";
     pub(crate) const VERSION: u64 = 1;
     pub(crate) const MANIFEST: &str = "syncline-export.json";
@@ -48,6 +54,8 @@ pub(crate) mod files {
     pub(crate) const CONVERSATIONS: &str = "conversations/";
     pub(crate) const MARKS: &str = "marks.json";
     pub(crate) const DRAFTS: &str = "drafts.json";
+    pub(crate) const BLOBS: &str = "blobs.json";
+    pub(crate) const BLOB: &str = "blobs/";
 }
 
 /// What an archive is.

@@ -13,6 +13,10 @@ pub struct Bounds {
     pub conversation_bytes: usize,
     /// JSON values of one conversation, nested ones included: a value of two bytes takes up to 100 in memory.
     pub values: usize,
+    /// Bytes of one blob of an archive. A larger one fails by itself.
+    pub blob_bytes: u64,
+    /// Bytes of all blobs of an archive, which do not count as `total_bytes`. Those beyond fail, and nothing else does.
+    pub all_blobs_bytes: u64,
     /// Nodes of one conversation's tree.
     pub nodes: usize,
 }
@@ -25,6 +29,8 @@ impl Default for Bounds {
             conversations: 200_000,
             conversation_bytes: 32 << 20,
             values: 2_000_000,
+            blob_bytes: 256 << 20,
+            all_blobs_bytes: 4 << 30,
             nodes: 50_000,
         }
     }

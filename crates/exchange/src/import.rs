@@ -9,6 +9,7 @@ mod identity;
 mod imported;
 mod oasst;
 mod zipped;
+mod zipped_blobs;
 
 use std::{
     collections::HashSet,
@@ -20,13 +21,14 @@ use serde_json::{Map, Value};
 
 pub(crate) use self::imported::stamp;
 pub use self::imported::{Imported, Selection};
+pub use self::zipped_blobs::listed as blobs_of;
 use self::{
     elements::{Element, Elements, Room},
     forest::Node,
 };
 use crate::{
     Bounds, Report, Status, Totals,
-    archive::{self, Drafts, Index, Manifest, Marks, Profile},
+    archive::{self, Blob, Drafts, Index, LeftBlob, Manifest, Marks, Profile},
 };
 
 /// For whom, when and within what bounds to import.
@@ -59,6 +61,15 @@ pub enum Item {
     Marks(Marks),
     /// The drafts of an archive.
     Drafts(Drafts),
+    /// A blob of an archive begins; they come last. Its pieces follow, then its end, and nothing else between them.
+    Blob(Blob),
+    /// So much more of that blob; 64 KiB at most.
+    BlobPiece(Vec<u8>),
+    /// The blob ends, or what is wrong with it: then it is not to be kept. Whether it is what its name says is for the
+    /// caller to check.
+    BlobEnd(Result<(), String>),
+    /// A blob that cannot be read, or that the archive says it does not hold.
+    BlobLeft(LeftBlob),
 }
 
 /// Says why an import ended before its input.
@@ -147,6 +158,8 @@ struct Run<'a> {
     seen: HashSet<String>,
     /// Bytes of input that may still come.
     left: u64,
+    /// Bytes of blobs that may still come.
+    blobs_left: u64,
     is_over: bool,
 }
 
@@ -159,6 +172,7 @@ impl<'a> Run<'a> {
             position: 0,
             seen: HashSet::new(),
             left: options.bounds.total_bytes,
+            blobs_left: options.bounds.all_blobs_bytes,
             is_over: false,
         }
     }

@@ -17,8 +17,10 @@
 //! 2. One call at a time works on a file: it holds the file's [`Place`]. A later one takes it over.
 //! 3. Nothing is collected that a document refers to: see [`mentions`] for why no edit can slip in.
 
+pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod collect;
+pub(crate) mod erased;
 pub(crate) mod mentions;
 pub(crate) mod upload;
 
@@ -192,6 +194,25 @@ impl Blobs {
         path(&self.folder, user, *name)
     }
 
+    /// Refuses to write so many bytes to the disk where it has no room for them.
+    pub(crate) fn room_for(&self, bytes: u64) -> Result<(), Trouble> {
+        let wanted = bytes.saturating_add(self.limits.min_free_bytes);
+        match self.store().free_bytes() {
+            Some(free) if free < wanted => Err(io::Error::from(io::ErrorKind::StorageFull).into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the data folder.
+    pub(crate) fn data(&self) -> &Path {
+        self.folder.parent().unwrap_or(&self.folder)
+    }
+
+    /// Says whether the store tells of a blob that is whole, wherever its file is.
+    pub(crate) fn is_listed(&self, key: &Key) -> Result<bool, StoreError> {
+        Ok(self.read::<Blob>(BLOB, key)?.is_some())
+    }
+
     /// Looks up what there is under a name.
     pub(crate) fn find(&self, key: &Key) -> Result<Option<Found>, StoreError> {
         if let Some(blob) = self.read::<Blob>(BLOB, key)?
@@ -272,7 +293,7 @@ impl Blobs {
 
 impl Forgets for Blobs {
     /// Removes all files of an erased user; their rows go with all others of the user. What an erased message or
-    /// conversation referred to is collected once nothing else does.
+    /// conversation referred to goes by [`erased::remove`].
     fn forget(&self, target: &Target) -> Result<(), String> {
         if target.conversation.is_some() {
             return Ok(());

@@ -135,7 +135,7 @@ pub struct Inspect {
     pub json: bool,
 }
 
-/// Writes all documents to a file, as of one moment; a running server goes on meanwhile.
+/// Writes all documents to a file, as of one moment, and the blobs of users; a running server goes on meanwhile.
 #[derive(Debug, Args)]
 pub struct Backup {
     #[command(flatten)]
@@ -143,6 +143,9 @@ pub struct Backup {
     /// The file to write; it must not be there yet
     #[arg(long, value_name = "FILE")]
     pub to: PathBuf,
+    /// Leaves the blobs out: they are copied apart
+    #[arg(long)]
+    pub without_blobs: bool,
 }
 
 /// Makes a data folder's store from a backup. The store must not be there yet.
@@ -223,7 +226,7 @@ pub struct Import {
     pub files: Vec<PathBuf>,
 }
 
-/// Writes all of a user's state into a zip of JSON files, which `syncline import` takes again.
+/// Writes all of a user's state into a zip of JSON files and blobs, which `syncline import` takes again.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   syncline export --user ada --data ./syncline-data --to ada.zip

@@ -4,42 +4,52 @@
 //!
 //! | kind | payload |
 //! |---|---|
-//! | `H` | first, JSON: `{"format":2,"commit":N,"created_ms":N}` |
+//! | `H` | first, JSON: `{"format":3,"commit":N,"created_ms":N}` |
 //! | `D` | a document, JSON: `{"name","sequence","checkpoint":S or null,"pending":N,"quarantined":N,"tail":N}`; then its parts in this order |
 //! | `V` | state vector of its checkpoint (lib0 v1) |
 //! | `C` | its checkpoint, one update (lib0 v1) |
 //! | `E` | an entry, JSON `{"sequence","kind","user","device","at_ms"}`, a line feed, the bytes: first the pending ones of the checkpoint, then the quarantined, then the tail |
 //! | `S` | its side record, present for every document |
 //! | `R` | a row, after the documents: the length of its key (2), the key, the value |
-//! | `Z` | last, JSON: `{"documents":N,"entries":N,"rows":N}`; a file without it is not whole |
+//! | `F` | a file from beside the store, after the rows, JSON: `{"name","bytes"}`; then its pieces and its end |
+//! | `P` | a piece of it, 256 KiB at most |
+//! | `G` | its end, without payload: all of it was there |
+//! | `L` | a file that is left out, JSON: `{"name","why"}`; instead of `G` where that turned out while it was written |
+//! | `Z` | last, JSON: `{"documents":N,"entries":N,"rows":N,"files":N or null,"left":N}`; a file without it is not whole |
 //!
-//! Format 1 had no rows; it is still read.
+//! Format 1 had no rows, format 2 no files; both are still read. What the files are is for the caller to know: an export
+//! made without them says `null`.
 //!
 //! The server's identity is not in it: a restored server writes under other client ids.
+
+mod reading;
 
 use std::{
     io::{Read, Write},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use syncline_document::record::{Checkpoint, Entry, EntryKind, Origin, Sequence, Stored};
+use serde::{Deserialize, Serialize};
+use syncline_document::record::{EntryKind, Sequence, Stored};
 use syncline_protocol::names::DocumentName;
 
+pub use self::reading::{FileSink, import, import_with, survey};
 use crate::{
     error::StoreError,
-    store::{CommitNumber, Row, Snapshot, Store, VALUE_BYTES},
+    store::{CommitNumber, Snapshot, Store},
 };
 
 /// The format that is written.
-pub const EXPORT_FORMAT: u64 = 2;
+pub const EXPORT_FORMAT: u64 = 3;
 
 /// Documents listed at a time.
 const PAGE: usize = 256;
 
 /// Rows listed at a time, and rows written in one commit of an import: each may be of 48 KiB.
 const ROW_PAGE: usize = 64;
+
+/// Bytes of a piece of a file.
+const PIECE: usize = 256 << 10;
 
 const ZSTD_LEVEL: i32 = 3;
 
@@ -54,7 +64,30 @@ pub struct Exported {
     pub entries: u64,
     /// Rows.
     pub rows: u64,
+    /// Files from beside the store; none where it was made without them.
+    pub files: Option<u64>,
+    /// Files that were to be in it and are not.
+    pub left: u64,
 }
+
+/// A file from beside the store, on its way into an export.
+pub struct FileSource {
+    /// What it is known by.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Its content, or why there is none. An error while it is read leaves it out, with these words.
+    pub content: std::io::Result<Box<dyn Read>>,
+}
+
+impl std::fmt::Debug for FileSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileSource").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Files, one after the other.
+pub type Files<'a> = &'a mut dyn Iterator<Item = Result<FileSource, StoreError>>;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -96,6 +129,22 @@ struct Trailer {
     entries: u64,
     #[serde(default)]
     rows: u64,
+    #[serde(default)]
+    files: Option<u64>,
+    #[serde(default)]
+    left: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FileLine {
+    name: String,
+    bytes: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LeftLine {
+    name: String,
+    why: String,
 }
 
 /// Writes every document and every row as of now; the store stays in use meanwhile.
@@ -103,27 +152,41 @@ struct Trailer {
 /// # Errors
 /// [`StoreError::Damaged`] where a document or a row cannot be read whole: what was written so far is not a usable export.
 pub fn export(store: &dyn Store, to: &mut dyn Write) -> Result<Exported, StoreError> {
-    let snapshot = store.snapshot()?;
+    export_with(store, None, to)
+}
+
+/// As [`export`], and then files from beside the store, as they are when their turn comes. One that cannot be read whole
+/// is left out, and that is noted.
+///
+/// # Errors
+/// As [`export`].
+pub fn export_with(
+    store: &dyn Store,
+    files: Option<Files<'_>>,
+    to: &mut dyn Write,
+) -> Result<Exported, StoreError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut out = Output(zstd::stream::write::Encoder::new(to, ZSTD_LEVEL)?);
-    let mut exported = Exported { commit: snapshot.commit(), ..Exported::default() };
-    let created_ms = u64::try_from(now.as_millis()).unwrap_or(0);
-    out.json(b'H', &Header { format: EXPORT_FORMAT, commit: exported.commit, created_ms })?;
-    let mut after = None;
-    loop {
-        let names = snapshot.documents(after.as_ref(), PAGE)?;
-        let Some(last) = names.last() else { break };
-        after = Some(last.clone());
-        for name in names {
-            if let Some(stored) = snapshot.read(&name)? {
-                exported.entries += out.document(&name, &stored)?;
-                exported.documents += 1;
+    // Given back before the files are read: erasures wait for it.
+    let mut exported = {
+        let snapshot = store.snapshot()?;
+        let created_ms = u64::try_from(now.as_millis()).unwrap_or(0);
+        let commit = snapshot.commit();
+        out.json(b'H', &Header { format: EXPORT_FORMAT, commit, created_ms })?;
+        out.store(&*snapshot)?
+    };
+    if let Some(files) = files {
+        let mut whole = 0;
+        for file in files {
+            match out.file(file?)? {
+                true => whole += 1,
+                false => exported.left += 1,
             }
         }
+        exported.files = Some(whole);
     }
-    exported.rows = out.rows(&*snapshot)?;
-    let Exported { documents, entries, rows, .. } = exported;
-    out.json(b'Z', &Trailer { documents, entries, rows })?;
+    let Exported { documents, entries, rows, files, left, .. } = exported;
+    out.json(b'Z', &Trailer { documents, entries, rows, files, left })?;
     out.0.finish()?.flush()?;
     Ok(exported)
 }
@@ -144,6 +207,63 @@ impl Output<'_> {
 
     fn json<T: Serialize>(&mut self, kind: u8, value: &T) -> Result<(), StoreError> {
         self.record(kind, &to_json(value)?)
+    }
+
+    /// Writes all documents and rows.
+    fn store(&mut self, snapshot: &dyn Snapshot) -> Result<Exported, StoreError> {
+        let mut exported = Exported { commit: snapshot.commit(), ..Exported::default() };
+        let mut after = None;
+        loop {
+            let names = snapshot.documents(after.as_ref(), PAGE)?;
+            let Some(last) = names.last() else { break };
+            after = Some(last.clone());
+            for name in names {
+                if let Some(stored) = snapshot.read(&name)? {
+                    exported.entries += self.document(&name, &stored)?;
+                    exported.documents += 1;
+                }
+            }
+        }
+        exported.rows = self.rows(snapshot)?;
+        Ok(exported)
+    }
+
+    /// Writes a file; says whether all of it was there.
+    fn file(&mut self, file: FileSource) -> Result<bool, StoreError> {
+        let FileSource { name, bytes, content } = file;
+        let copied = match content {
+            Ok(content) => {
+                self.json(b'F', &FileLine { name: name.clone(), bytes })?;
+                self.pieces(bytes, content)?
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        match copied {
+            Ok(()) => self.record(b'G', &[])?,
+            Err(why) => {
+                self.json(b'L', &LeftLine { name, why })?;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes the pieces of a file; the inner error says what is wrong with it.
+    fn pieces(&mut self, bytes: u64, mut content: impl Read) -> Result<Result<(), String>, StoreError> {
+        let (mut piece, mut length) = (Vec::with_capacity(PIECE), 0);
+        loop {
+            piece.clear();
+            if let Err(error) = content.by_ref().take(PIECE as u64).read_to_end(&mut piece) {
+                return Ok(Err(error.to_string()));
+            }
+            length += piece.len() as u64;
+            match piece.is_empty() {
+                true if length == bytes => return Ok(Ok(())),
+                true => return Ok(Err(format!("it has {length} bytes instead of {bytes}"))),
+                false if length > bytes => return Ok(Err(format!("it has more than its {bytes} bytes"))),
+                false => self.record(b'P', &piece)?,
+            }
+        }
     }
 
     /// Returns the number of entries.
@@ -201,155 +321,8 @@ impl Output<'_> {
     }
 }
 
-/// Reads an export into a store that has none of its documents and rows. Into an empty one, please: where this fails, what
-/// was read so far stays there.
-///
-/// # Errors
-/// [`StoreError::Export`] says what is wrong with the file; others as [`Store::restore`].
-pub fn import(store: &dyn Store, from: &mut dyn Read) -> Result<Exported, StoreError> {
-    let mut input = Input(zstd::stream::read::Decoder::new(from)?);
-    let header: Header = input.json(b'H')?;
-    if header.format == 0 || header.format > EXPORT_FORMAT {
-        let text = format!("it has format {}, this version reads 1 to {EXPORT_FORMAT}", header.format);
-        return Err(StoreError::Export(text));
-    }
-    let mut imported = Exported { commit: header.commit, ..Exported::default() };
-    let mut rows = Vec::new();
-    loop {
-        let (kind, payload) = input.record()?;
-        match kind {
-            b'D' => {
-                let (name, stored) = input.document(&from_json(&payload)?)?;
-                let pending = stored.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.pending.len());
-                imported.entries += (pending + stored.quarantined.len() + stored.tail.len()) as u64;
-                imported.documents += 1;
-                store.restore(&name, &stored)?;
-            }
-            b'R' => {
-                imported.rows += 1;
-                rows.push(new_row(store, &payload.into())?);
-                if rows.len() == ROW_PAGE {
-                    store.commit(&[], &std::mem::take(&mut rows))?;
-                }
-            }
-            b'Z' => {
-                store.commit(&[], &rows)?;
-                let trailer: Trailer = from_json(&payload)?;
-                let Exported { documents, entries, rows, .. } = imported;
-                if (trailer.documents, trailer.entries, trailer.rows) != (documents, entries, rows) {
-                    return Err(StoreError::Export("it holds less than it says at its end".into()));
-                }
-                store.mark()?;
-                return Ok(imported);
-            }
-            other => return Err(unexpected(other, "a document or a row")),
-        }
-    }
-}
-
-/// Parses a row that the store has not.
-fn new_row(store: &dyn Store, payload: &Bytes) -> Result<Row, StoreError> {
-    let broken = || StoreError::Export("a row is shorter than it says".into());
-    let length = payload.first_chunk::<2>().ok_or_else(broken)?;
-    let end = 2 + usize::from(u16::from_le_bytes(*length));
-    let key = payload.get(2..end).ok_or_else(broken)?.to_vec();
-    if store.row(&key)?.is_some() {
-        let key = key.escape_ascii();
-        return Err(StoreError::Bug(format!("row {key} is to be restored and is there already")));
-    }
-    Ok(Row { key, value: Some(payload.slice(end..)) })
-}
-
-struct Input<'a>(zstd::stream::read::Decoder<'static, std::io::BufReader<&'a mut dyn Read>>);
-
-impl Input<'_> {
-    fn record(&mut self) -> Result<(u8, Vec<u8>), StoreError> {
-        let cut =
-            |error: std::io::Error| StoreError::Export(format!("it ends early or is not zstd: {error}"));
-        let mut head = [0; 9];
-        self.0.read_exact(&mut head).map_err(cut)?;
-        let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);
-        if length as usize > VALUE_BYTES + (1 << 20) {
-            return Err(StoreError::Export(format!("a record claims {length} bytes")));
-        }
-        let mut payload = Vec::new();
-        // Grows with what is there, not by what is claimed.
-        self.0.by_ref().take(u64::from(length)).read_to_end(&mut payload).map_err(cut)?;
-        if payload.len() != length as usize {
-            return Err(StoreError::Export("it ends in the middle of a record".into()));
-        }
-        if crc32fast::hash(&payload) != u32::from_le_bytes([head[5], head[6], head[7], head[8]]) {
-            return Err(StoreError::Export("a record fails its checksum".into()));
-        }
-        Ok((head[0], payload))
-    }
-
-    fn expect(&mut self, kind: u8) -> Result<Vec<u8>, StoreError> {
-        match self.record()? {
-            (found, payload) if found == kind => Ok(payload),
-            (found, _) => Err(unexpected(found, &format!("{:?}", char::from(kind)))),
-        }
-    }
-
-    fn json<T: DeserializeOwned>(&mut self, kind: u8) -> Result<T, StoreError> {
-        from_json(&self.expect(kind)?)
-    }
-
-    fn document(&mut self, line: &DocumentLine) -> Result<(DocumentName, Stored), StoreError> {
-        let name = DocumentName::parse(&line.name)
-            .map_err(|error| StoreError::Export(format!("{:?} is no document: {error}", line.name)))?;
-        let mut stored = Stored { sequence: line.sequence, ..Stored::default() };
-        if let Some(sequence) = line.checkpoint {
-            let state_vector = self.expect(b'V')?.into();
-            let update = self.expect(b'C')?.into();
-            let pending = self.entries(&name, line.pending)?;
-            stored.checkpoint = Some(Checkpoint { sequence, state_vector, update, pending });
-        }
-        stored.quarantined = self.entries(&name, line.quarantined)?;
-        stored.tail = self.entries(&name, line.tail)?;
-        stored.side = self.expect(b'S')?.into();
-        Ok((name, stored))
-    }
-
-    fn entries(&mut self, document: &DocumentName, count: u64) -> Result<Vec<Entry>, StoreError> {
-        let mut entries = Vec::new();
-        for _ in 0..count {
-            let payload = Bytes::from(self.expect(b'E')?);
-            let split = payload.iter().position(|byte| *byte == b'\n');
-            let split =
-                split.ok_or_else(|| StoreError::Export("an entry without a line of its own".into()))?;
-            let line: EntryLine = from_json(&payload[..split])?;
-            entries.push(Entry {
-                document: document.clone(),
-                sequence: line.sequence,
-                kind: match line.kind {
-                    Kind::Update => EntryKind::Update,
-                    Kind::Pending => EntryKind::Pending,
-                    Kind::Quarantined => EntryKind::Quarantined,
-                },
-                origin: Origin {
-                    user: line.user.map(Into::into),
-                    device: line.device.map(Into::into),
-                    at_ms: line.at_ms,
-                },
-                bytes: payload.slice(split + 1..),
-            });
-        }
-        Ok(entries)
-    }
-}
-
-fn unexpected(kind: u8, wanted: &str) -> StoreError {
-    StoreError::Export(format!("a record of kind {:?} where {wanted} belongs", char::from(kind)))
-}
-
 fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
     serde_json::to_vec(value).map_err(|error| StoreError::Bug(error.to_string()))
-}
-
-fn from_json<T: DeserializeOwned>(payload: &[u8]) -> Result<T, StoreError> {
-    serde_json::from_slice(payload)
-        .map_err(|error| StoreError::Export(format!("a record is not what it says: {error}")))
 }
 
 #[cfg(test)]
@@ -369,7 +342,7 @@ mod tests {
         out.document(&acceptance::name("a"), &stored).unwrap();
         if format > 1 {
             out.record(b'R', b"\x03\0keyvalue").unwrap();
-            out.json(b'Z', &Trailer { documents: 1, entries: 1, rows }).unwrap();
+            out.json(b'Z', &Trailer { documents: 1, entries: 1, rows, files: None, left: 0 }).unwrap();
         } else {
             out.record(b'Z', br#"{"documents":1,"entries":1}"#).unwrap();
         }
@@ -389,17 +362,62 @@ mod tests {
         assert_eq!(store.read(&acceptance::name("a")).unwrap().unwrap().sequence, 1);
         let (imported, store) = read(&written(2, 2, 1)).unwrap();
         assert_eq!((imported.rows, store.row(b"key")), (1, Ok(Some("value".into()))));
-        for format in [0, 3] {
+        for format in [0, EXPORT_FORMAT + 1] {
             assert!(matches!(read(&written(2, format, 1)), Err(StoreError::Export(_))));
         }
         assert!(matches!(read(&written(2, 2, 2)), Err(StoreError::Export(_))), "a row is missing");
     }
 
-    #[test]
-    fn a_row_that_is_shorter_than_it_says_is_refused() {
-        let store = MemoryStore::new().unwrap();
-        for payload in [&b""[..], b"\x01", b"\x04\0key"] {
-            assert!(matches!(new_row(&store, &payload.into()), Err(StoreError::Export(_))), "{payload:?}");
+    fn named(name: &str, content: std::io::Result<&'static [u8]>, bytes: u64) -> FileSource {
+        let content = content.map(|content| Box::new(content) as Box<dyn Read>);
+        FileSource { name: name.to_owned(), bytes, content }
+    }
+
+    #[derive(Default)]
+    struct Kept(Vec<String>);
+
+    impl FileSink for Kept {
+        fn begin(&mut self, name: &str, bytes: u64) -> Result<(), StoreError> {
+            self.0.push(format!("{name} {bytes} "));
+            Ok(())
         }
+
+        fn piece(&mut self, piece: &[u8]) -> Result<(), StoreError> {
+            self.0.last_mut().unwrap().push_str(std::str::from_utf8(piece).unwrap());
+            Ok(())
+        }
+
+        fn end(&mut self) -> Result<(), StoreError> {
+            self.0.last_mut().unwrap().push('.');
+            Ok(())
+        }
+
+        fn left(&mut self, name: &str, why: &str) -> Result<(), StoreError> {
+            self.0.push(format!("{name}: {why}"));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn files_go_with_the_store_and_those_that_cannot_be_read_are_named() {
+        let store = MemoryStore::new().unwrap();
+        store.commit(&[acceptance::entry("a", 1)], &[]).unwrap();
+        let missing = std::io::Error::other("it is gone");
+        let files =
+            vec![named("one", Ok(b"1111"), 4), named("two", Err(missing), 9), named("short", Ok(b"x"), 2)];
+        let mut file = Vec::new();
+        let exported = export_with(&store, Some(&mut files.into_iter().map(Ok)), &mut file).unwrap();
+        assert_eq!((exported.files, exported.left), (Some(1), 2));
+        let (copy, mut kept) = (MemoryStore::new().unwrap(), Kept::default());
+        assert_eq!(import_with(&copy, &mut kept, &mut &file[..]).unwrap(), exported);
+        let short = "short: it has 1 bytes instead of 2";
+        assert_eq!(kept.0, ["one 4 1111.", "two: it is gone", "short 2 x", short]);
+        let mut left = Vec::new();
+        let seen = survey(&mut &file[..], &mut |name, _| left.push(name.to_owned())).unwrap();
+        assert_eq!((seen, left), (exported, vec!["two".to_owned(), "short".to_owned()]));
+        // Half of a file is none, and an export without files says so.
+        assert!(survey(&mut &file[..file.len() - 1], &mut |_, _| ()).is_err());
+        file.clear();
+        assert_eq!(export(&store, &mut file).unwrap().files, None);
     }
 }

@@ -11,10 +11,11 @@ use zip::ZipArchive;
 use super::{
     ImportError, Item, Run,
     elements::{Element, Elements},
+    zipped_blobs,
 };
 use crate::{
     Report, Status,
-    archive::{self, files},
+    archive::{self, entries},
 };
 
 /// Reads a zip.
@@ -26,7 +27,7 @@ pub(super) fn read<R: Read + Seek>(input: R, run: &mut Run<'_>) -> Result<(), Im
     }
     // An entry whose name is no text is none of those that are looked for.
     let names: Vec<String> = zip.file_names().flatten().map(Cow::into_owned).collect();
-    if names.iter().any(|name| name == files::MANIFEST) {
+    if names.iter().any(|name| name == entries::MANIFEST) {
         return read_archive(&mut zip, &names, run);
     }
     let mut shards: Vec<&String> = names.iter().filter(|name| is_shard(name)).collect();
@@ -71,22 +72,22 @@ fn read_archive<R: Read + Seek>(
     names: &[String],
     run: &mut Run<'_>,
 ) -> Result<(), ImportError> {
-    let manifest: archive::Manifest = match entry(zip, files::MANIFEST, run)? {
+    let manifest: archive::Manifest = match entry(zip, entries::MANIFEST, run)? {
         Ok(manifest) => manifest,
         Err(_) => return Err(ImportError::Unknown),
     };
-    if manifest.format != files::FORMAT {
+    if manifest.format != entries::FORMAT {
         return Err(ImportError::Unknown);
     }
-    if manifest.version > files::VERSION {
+    if manifest.version > entries::VERSION {
         return Err(ImportError::TooNew(manifest.version));
     }
     run.give(Item::Archive(manifest));
-    single(zip, names, files::PROFILE, run, Item::Profile)?;
-    single(zip, names, files::INDEX, run, Item::Index)?;
+    single(zip, names, entries::PROFILE, run, Item::Profile)?;
+    single(zip, names, entries::INDEX, run, Item::Index)?;
     let mut conversations: Vec<&String> = names
         .iter()
-        .filter(|name| name.starts_with(files::CONVERSATIONS) && name.ends_with(".json"))
+        .filter(|name| name.starts_with(entries::CONVERSATIONS) && name.ends_with(".json"))
         .collect();
     conversations.sort();
     for name in conversations {
@@ -94,7 +95,7 @@ fn read_archive<R: Read + Seek>(
             return Ok(());
         }
         let position = run.next_position()?;
-        let stem = name.trim_start_matches(files::CONVERSATIONS).trim_end_matches(".json");
+        let stem = name.trim_start_matches(entries::CONVERSATIONS).trim_end_matches(".json");
         let report = Report::new(position, Some(stem.to_owned()), None);
         let read = entry::<archive::Conversation, _>(zip, name, run)?;
         run.give(match read.and_then(|conversation| conversation.checked(stem)) {
@@ -105,8 +106,9 @@ fn read_archive<R: Read + Seek>(
             Err(reason) => Item::Left(report.ended(Status::Failed, reason)),
         });
     }
-    single(zip, names, files::MARKS, run, Item::Marks)?;
-    single(zip, names, files::DRAFTS, run, Item::Drafts)
+    single(zip, names, entries::MARKS, run, Item::Marks)?;
+    single(zip, names, entries::DRAFTS, run, Item::Drafts)?;
+    zipped_blobs::read(zip, names, run)
 }
 
 /// Hands out a file of an archive, if it is there.
@@ -131,7 +133,7 @@ fn single<T: DeserializeOwned, R: Read + Seek>(
 }
 
 /// Reads one file of an archive; the inner error says what is wrong with it.
-fn entry<T: DeserializeOwned, R: Read + Seek>(
+pub(super) fn entry<T: DeserializeOwned, R: Read + Seek>(
     zip: &mut ZipArchive<R>,
     name: &str,
     run: &mut Run<'_>,

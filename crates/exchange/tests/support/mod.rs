@@ -187,7 +187,12 @@ impl User {
                 }
                 Item::Marks(marks) => self.marks.write(|pen| restore.marks(pen, &marks)).1,
                 Item::Drafts(drafts) => self.drafts.write(|pen| restore.drafts(pen, &drafts)).1,
-                Item::Conversation(_) | Item::Left(_) => panic!("{item:?}"),
+                Item::Conversation(_)
+                | Item::Left(_)
+                | Item::Blob(_)
+                | Item::BlobPiece(_)
+                | Item::BlobEnd(_)
+                | Item::BlobLeft(_) => panic!("{item:?}"),
             };
         };
         for item in items(Cursor::new(archive), Bounds::default()).1 {

@@ -21,8 +21,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
+pub(super) use self::{answer::denied, request::fit};
 use self::{
-    answer::{Item, content_headers, denied, mismatch, upload_headers, whole},
+    answer::{Item, content_headers, mismatch, upload_headers, whole},
     request::{Asked, Said, kind},
 };
 use super::{at, home::Home, problem::Problem};
@@ -94,18 +95,8 @@ pub(super) async fn put(
         let text = format!("a blob has at most {most} bytes, and this has {total}");
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text));
     }
-    detached(&app, &home, name, move |app, home, place| async move {
-        let shelf = &home.open.blobs;
-        if let Some(Found::Whole(blob)) = shelf.find(&place.key)? {
-            let blob = shelf.renew(&place.key, blob).await?;
-            return Ok(whole(&app, StatusCode::OK, &place, &blob));
-        }
-        match shelf.begin(&place, total, kind).await? {
-            Ok(upload) => take(&app, &home, &place, upload, said.complete.unwrap_or(true), body).await,
-            Err(denial) => Err(denied(&app, &denial)),
-        }
-    })
-    .await
+    let (step, complete) = (Step::Begin { total, kind }, said.complete.unwrap_or(true));
+    upload(&app, &home, name, step, complete, body).await
 }
 
 /// Goes on with an upload at `Upload-Offset`; with `Upload-Complete: ?1` to its end.
@@ -138,19 +129,46 @@ pub(super) async fn patch(
             "say where the body belongs in upload-offset, and in upload-complete whether it ends there",
         ));
     };
-    detached(&app, &home, name, move |app, home, place| async move {
-        let upload = match home.open.blobs.find(&place.key)? {
-            Some(Found::Part(upload)) => upload,
-            Some(Found::Whole(blob)) if offset == blob.bytes => {
-                // The answer to its last piece was lost.
+    upload(&app, &home, name, Step::GoOn { offset }, complete, body).await
+}
+
+/// What a call does to an upload.
+enum Step {
+    Begin { total: u64, kind: String },
+    GoOn { offset: u64 },
+}
+
+/// Takes in a body as the next step of an upload.
+async fn upload(
+    app: &Arc<App>,
+    home: &Home,
+    name: Name,
+    step: Step,
+    complete: bool,
+    body: Body,
+) -> Result<Response, Problem> {
+    detached(app, home, name, move |app, home, place| async move {
+        let shelf = &home.open.blobs;
+        let upload = match (step, shelf.find(&place.key)?) {
+            (Step::Begin { .. }, Some(Found::Whole(blob))) => {
+                let blob = shelf.renew(&place.key, blob).await?;
+                return Ok(whole(&app, StatusCode::OK, &place, &blob));
+            }
+            (Step::Begin { total, kind }, _) => {
+                let begun = shelf.begin(&place, total, kind).await?;
+                begun.map_err(|denial| denied(&app.config.limits, &denial))?
+            }
+            (Step::GoOn { offset }, Some(Found::Part(upload))) if offset == upload.offset => upload,
+            (Step::GoOn { offset }, Some(Found::Part(upload))) => {
+                return Err(mismatch(upload.offset, offset));
+            }
+            // The answer to its last piece was lost.
+            (Step::GoOn { offset }, Some(Found::Whole(blob))) if offset == blob.bytes => {
                 return Ok(whole(&app, StatusCode::CREATED, &place, &blob));
             }
-            Some(Found::Whole(blob)) => return Err(mismatch(blob.bytes, offset)),
-            None => return Err(Problem::missing("upload: begin one with PUT")),
+            (Step::GoOn { offset }, Some(Found::Whole(blob))) => return Err(mismatch(blob.bytes, offset)),
+            (Step::GoOn { .. }, None) => return Err(Problem::missing("upload: begin one with PUT")),
         };
-        if offset != upload.offset {
-            return Err(mismatch(upload.offset, offset));
-        }
         take(&app, &home, &place, upload, complete, body).await
     })
     .await

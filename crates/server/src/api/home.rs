@@ -56,10 +56,8 @@ impl FromRequestParts<Arc<App>> for Home {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let home = Self::of(parts, app).await?;
-        match ledger::user_burned(&*home.open.store, &home.user)? {
-            Some(reason) => Err(Problem::gone(reason)),
-            None => Ok(home),
-        }
+        home.stands()?;
+        Ok(home)
     }
 }
 
@@ -244,6 +242,11 @@ impl Home {
     /// Refuses a caller whose device was revoked, or whose user was erased, since the call began: for what takes long.
     pub(super) fn still_welcome(&self, app: &App) -> Result<(), Problem> {
         app.check_device(self.caller.user(), self.caller.device()).map_err(unknown)?;
+        self.stands()
+    }
+
+    /// Refuses a user who was erased since the call began.
+    pub(super) fn stands(&self) -> Result<(), Problem> {
         match ledger::user_burned(&*self.open.store, &self.user)? {
             Some(reason) => Err(Problem::gone(reason)),
             None => Ok(()),

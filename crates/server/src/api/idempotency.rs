@@ -153,8 +153,12 @@ fn read_key(headers: &HeaderMap) -> Result<&[u8], Problem> {
 /// Returns the hash of what is asked for: the condition is part of it.
 fn hash_of(parts: &Parts, body: &Bytes) -> String {
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-    let condition = parts.headers.get(header::IF_MATCH).map_or(&[][..], HeaderValue::as_bytes);
-    kept::hash([parts.method.as_str().as_bytes(), target.as_bytes(), condition, body])
+    let value = |name| parts.headers.get(name).map_or(&[][..], HeaderValue::as_bytes);
+    let (only, unless) = (value(header::IF_MATCH), value(header::IF_NONE_MATCH));
+    let mut said = vec![parts.method.as_str().as_bytes(), target.as_bytes(), only, body];
+    // Last, and only where it is there: keys from before it was told are still known.
+    said.extend(Some(unless).filter(|unless| !unless.is_empty()));
+    kept::hash(said)
 }
 
 fn stored(home: &Home, key: &str) -> Result<Option<(Kept, Bytes)>, Problem> {

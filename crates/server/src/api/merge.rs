@@ -213,7 +213,7 @@ fn write(
 /// in `If-Match`. What others changed meanwhile to something else stays, and is told as a conflict; so is what an agent
 /// sets and the person has set otherwise.
 #[utoipa::path(patch, path = "/v1/users/{user}/preferences", tag = "preferences",
-    params(("user" = String, Path), ("If-Match" = String, Header)), request_body = Object,
+    params(("user" = String, Path), ("If-Match" = String, Header, description = "the `ETag` of what was seen, of the last 30 days")), request_body = Object,
     responses((status = 200, body = Merged), (status = "default", body = Problem)))]
 pub(super) async fn merge(
     home: Home,

@@ -1,9 +1,11 @@
 //! The turns of a conversation: listed by branch, appended, edited as alternatives, judged by people.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::{
-        Query,
+        Query, State,
         rejection::{JsonRejection, QueryRejection},
     },
 };
@@ -29,6 +31,7 @@ use super::{
     parts,
     problem::Problem,
 };
+use crate::app::App;
 
 /// A turn.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -231,11 +234,12 @@ fn repeated(replica: &mut Replica, message: &NewMessage) -> Result<Option<String
     Ok(same.map(|seen| seen.id))
 }
 
-/// Lists the turns of a conversation, first to last.
+/// Lists the turns of a conversation, first to last. A page has at most `limits.http_page_bytes` (4 MiB), or one turn.
 #[utoipa::path(get, path = "/v1/users/{user}/conversations/{conversation}/messages", tag = "messages",
     params(("user" = String, Path), ("conversation" = String, Path), Paging, Which),
     responses((status = 200, body = Page<Turn>), (status = "default", body = Problem)))]
 pub(super) async fn list(
+    State(app): State<Arc<App>>,
     home: Home,
     AtConversation(id): AtConversation,
     paging: Result<Query<Paging>, QueryRejection>,
@@ -251,7 +255,8 @@ pub(super) async fn list(
     let messages =
         home.look(&Kind::Conversation(id), move |replica| conversation::messages(replica, branch)).await?;
     let turns = messages.into_iter().map(Turn::from).collect();
-    Ok(Json(paging?.0.cut(turns, Turn::place, Turn::is_place)?))
+    let page = paging?.0.cut(turns, Turn::place, Turn::is_place)?;
+    Ok(Json(page.within(app.config.limits.http_page_bytes, Turn::place)))
 }
 
 /// Appends a turn.

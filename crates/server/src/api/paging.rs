@@ -58,6 +58,44 @@ impl Paging {
     }
 }
 
+impl<T: Serialize> Page<T> {
+    /// Ends the page before its items have more bytes of JSON than these; one that has more by itself comes alone.
+    pub(super) fn within(mut self, most: usize, place: impl Fn(&T) -> String) -> Self {
+        let mut total = 0_usize;
+        let fits = |item: &&T| {
+            total = total.saturating_add(json_bytes(item)).saturating_add(1);
+            total <= most
+        };
+        let count = self.items.iter().take_while(fits).count().max(1);
+        if count < self.items.len() {
+            self.items.truncate(count);
+            self.next = self.items.last().map(place);
+        }
+        self
+    }
+}
+
+/// Counts what is written.
+struct Count(usize);
+
+impl std::io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn json_bytes(value: &impl Serialize) -> usize {
+    let mut count = Count(0);
+    // What cannot be written does not become longer by it: the answer says so.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
+}
+
 /// Takes so many decimal digits off the beginning of a text.
 pub(super) fn digits(text: &str, count: usize) -> Option<&str> {
     let (digits, rest) = text.split_at_checked(count)?;
@@ -89,6 +127,23 @@ mod tests {
         let last = page(2, Some("004"));
         assert_eq!((last.items, last.next), (vec![5], None));
         assert_eq!(page(9, Some("zzz")).items, Vec::<u32>::new());
+    }
+
+    #[test]
+    fn a_page_ends_before_it_is_too_large_and_one_large_item_comes_alone() {
+        let of = |most, after: Option<&str>| {
+            let paging = Paging { limit: None, after: after.map(str::to_owned) };
+            let items = ["a2", "b2", "c, which is long", "d"].map(str::to_owned).to_vec();
+            let place = |item: &String| item[..1].to_owned();
+            paging.cut(items, place, |_| true).expect("a page").within(most, place)
+        };
+        let first = of(10, None);
+        assert_eq!((first.items, first.next.as_deref()), (vec!["a2".to_owned(), "b2".to_owned()], Some("b")));
+        let second = of(10, Some("b"));
+        assert_eq!((second.items, second.next.as_deref()), (vec!["c, which is long".to_owned()], Some("c")));
+        let last = of(10, Some("c"));
+        assert_eq!((last.items, last.next), (vec!["d".to_owned()], None));
+        assert_eq!(of(1_000, None).next, None);
     }
 
     #[test]

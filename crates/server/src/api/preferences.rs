@@ -150,6 +150,14 @@ pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<Vec<String>>, Probl
     Ok(Some(tags.collect()))
 }
 
+/// Returns the tags of an `If-None-Match`, as [`if_match`].
+fn if_none_match(headers: &HeaderMap) -> Result<Option<Vec<String>>, Problem> {
+    let Some(value) = headers.get(header::IF_NONE_MATCH) else { return Ok(None) };
+    let text = value.to_str().map_err(|_| Problem::bad("If-None-Match holds tags in quotes, or *"))?;
+    let tags = text.split(',').map(|tag| tag.trim().trim_start_matches("W/").trim_matches('"').to_owned());
+    Ok(Some(tags.collect()))
+}
+
 fn is_met(tags: Option<&[String]>, seen: &[Preference], name: &str) -> bool {
     let Some(tags) = tags else { return true };
     let this = seen.iter().find(|seen| seen.name == name);
@@ -179,23 +187,30 @@ impl Home {
         name: String,
         write: impl FnOnce(&mut Desk<'_>, &str) -> Result<(), Stop> + Send + 'static,
     ) -> Result<Tagged<Option<Item>>, Problem> {
-        let (tags, wanted, now) = (if_match(headers)?, name.clone(), now_ms());
+        let (tags, unless) = (if_match(headers)?, if_none_match(headers)?);
+        let (wanted, now) = (name.clone(), now_ms());
         let changed = self.write(&Kind::Profile, move |desk| {
             let before = preferences::read(desk.replica(), now)?;
             if !is_met(tags.as_deref(), &before, &wanted) {
-                return Ok((false, before));
+                return Ok((Err("changed_meanwhile"), before));
+            }
+            if unless.is_some_and(|unless| is_met(Some(&unless), &before, &wanted)) {
+                return Ok((Err("already_set"), before));
             }
             write(desk, &wanted)?;
-            Ok((true, preferences::read(desk.replica(), now)?))
+            Ok((Ok(()), preferences::read(desk.replica(), now)?))
         });
         let (met, seen) = changed.await?;
         let etag = self.hand_out(&seen).await;
         let item = one(&seen, &name);
-        if met {
-            return Ok(tagged(etag, item));
-        }
-        let detail = "this preference was changed meanwhile: `current` is what stands there";
-        let problem = Problem::new(StatusCode::PRECONDITION_FAILED, "changed_meanwhile", detail);
+        let Err(code) = met else { return Ok(tagged(etag, item)) };
+        let detail = match code {
+            "already_set" => {
+                "this preference is set, and If-None-Match asked for it not to be: see `current`"
+            }
+            _ => "this preference was changed meanwhile: `current` is what stands there",
+        };
+        let problem = Problem::new(StatusCode::PRECONDITION_FAILED, code, detail);
         Err(problem.with_current(json!(item), etag))
     }
 }
@@ -213,8 +228,14 @@ pub(super) async fn list(home: Home) -> Result<Tagged<Page<Item>>, Problem> {
 
 /// Sets a preference. What the person set beats what is inferred, whenever that comes.
 #[utoipa::path(put, path = "/v1/users/{user}/preferences/{name}", tag = "preferences",
-    params(("user" = String, Path), ("name" = String, Path)), request_body = NewValue,
-    responses((status = 200, body = Item), (status = "default", body = Problem)))]
+    params(("user" = String, Path), ("name" = String, Path),
+        ("If-Match" = Option<String>, Header,
+            description = "tags of this preference or of all, or `*` for one that is set: otherwise 412"),
+        ("If-None-Match" = Option<String>, Header,
+            description = "`*`: only where it is not set, or tags that it must not have; otherwise 412")), request_body = NewValue,
+    responses((status = 200, body = Item),
+        (status = 412, description = "a condition does not hold: `current` is what stands there", body = Problem),
+        (status = "default", body = Problem)))]
 pub(super) async fn set(
     home: Home,
     AtName(name): AtName,
@@ -241,8 +262,13 @@ pub(super) async fn set(
 
 /// Takes a preference back, whoever set it; what comes later counts again. It also ends a block.
 #[utoipa::path(delete, path = "/v1/users/{user}/preferences/{name}", tag = "preferences",
-    params(("user" = String, Path), ("name" = String, Path)),
+    params(("user" = String, Path), ("name" = String, Path),
+        ("If-Match" = Option<String>, Header,
+            description = "tags of this preference or of all, or `*` for one that is set: otherwise 412"),
+        ("If-None-Match" = Option<String>, Header,
+            description = "`*`: only where it is not set, or tags that it must not have; otherwise 412")),
     responses((status = 200, description = "null, or the default that is left", body = Option<Item>),
+        (status = 412, description = "a condition does not hold: `current` is what stands there", body = Problem),
         (status = "default", body = Problem)))]
 pub(super) async fn clear(
     home: Home,
@@ -258,8 +284,14 @@ pub(super) async fn clear(
 
 /// Takes a preference back and stops inference until it is set by hand or cleared.
 #[utoipa::path(post, path = "/v1/users/{user}/preferences/{name}/block", tag = "preferences",
-    params(("user" = String, Path), ("name" = String, Path)),
-    responses((status = 200, body = Item), (status = "default", body = Problem)))]
+    params(("user" = String, Path), ("name" = String, Path),
+        ("If-Match" = Option<String>, Header,
+            description = "tags of this preference or of all, or `*` for one that is set: otherwise 412"),
+        ("If-None-Match" = Option<String>, Header,
+            description = "`*`: only where it is not set, or tags that it must not have; otherwise 412")),
+    responses((status = 200, body = Item),
+        (status = 412, description = "a condition does not hold: `current` is what stands there", body = Problem),
+        (status = "default", body = Problem)))]
 pub(super) async fn block(
     home: Home,
     AtName(name): AtName,

@@ -104,6 +104,16 @@ impl std::fmt::Display for Problem {
     }
 }
 
+/// Answers with a problem that is written out already.
+pub(super) fn told_before(problem: &Value) -> Response {
+    let status = problem["status"].as_u64().and_then(|status| u16::try_from(status).ok());
+    let status = status.and_then(|status| StatusCode::from_u16(status).ok());
+    let mut response =
+        (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), axum::Json(problem)).into_response();
+    adorn(&mut response);
+    response
+}
+
 /// Answers a request that a rate limit turned away.
 pub(crate) fn too_many(detail: String) -> Response {
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail).into_response()
@@ -130,18 +140,24 @@ impl IntoResponse for Problem {
         let etag = self.etag.take();
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(self)).into_response();
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        adorn(&mut response);
         if let Some(etag) = etag {
-            headers.insert(header::ETAG, *etag);
-        }
-        if status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            response.headers_mut().insert(header::ETAG, *etag);
         }
         response
+    }
+}
+
+/// Sets the headers that problems have.
+fn adorn(response: &mut Response) {
+    let status = response.status();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
 }
 

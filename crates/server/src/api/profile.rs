@@ -1,6 +1,6 @@
 //! A user's devices, as they are named, and the folders of the sidebar.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     Json,
@@ -155,13 +155,23 @@ impl Home {
     ) -> Result<Json<Folder>, Problem> {
         let wanted = id.clone();
         self.write(&Kind::Profile, move |desk| {
-            let is_there = profile::folders(desk.replica())?.iter().any(|folder| folder.id == wanted);
+            let folders = profile::folders(desk.replica())?;
+            let is_there = folders.iter().any(|folder| folder.id == wanted);
             match (is_there, make) {
                 (true, true) => return Ok(()),
                 (false, false) => return Err(Problem::missing("folder").into()),
                 _ => {}
             }
             fields.iter().try_for_each(profile::check_folder)?;
+            if let Some(parent) = moved_to(&fields)
+                && leads_to(&folders, parent, &wanted)
+            {
+                let detail = format!(
+                    "folder {wanted} cannot stand in {parent}: that is the folder itself, or stands in it; move \
+                     {parent} out of it first"
+                );
+                return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "folder_cycle", detail).into());
+            }
             desk.edit(|pen, stamp| {
                 fields.iter().try_for_each(|field| profile::set_folder(pen, &wanted, stamp, field))
             })
@@ -171,6 +181,24 @@ impl Home {
         let found = folders.into_iter().find(|folder| folder.id == id);
         found.map(|folder| Json(folder.into())).ok_or_else(|| Problem::missing("folder"))
     }
+}
+
+/// Returns where a folder is moved to.
+fn moved_to(fields: &[FolderField]) -> Option<&str> {
+    fields.iter().find_map(|field| match field {
+        FolderField::Parent(parent) => parent.as_deref(),
+        _ => None,
+    })
+}
+
+/// Says whether a folder is another one, or stands in it. Devices that move folders at the same time may have made a
+/// circle; nothing is looked at twice.
+fn leads_to(folders: &[profile::Folder], from: &str, to: &str) -> bool {
+    let parents: HashMap<&str, &str> =
+        folders.iter().filter_map(|folder| Some((folder.id.as_str(), folder.parent.as_deref()?))).collect();
+    std::iter::successors(Some(from), |at| parents.get(at).copied())
+        .take(folders.len() + 1)
+        .any(|at| at == to)
 }
 
 /// Lists the devices that were named or revoked.
@@ -246,7 +274,7 @@ pub(super) async fn create_folder(
     Ok((StatusCode::CREATED, home.set_folder(id, fields, true).await?))
 }
 
-/// Renames, moves or restores a folder.
+/// Renames, moves or restores a folder. Into itself, or what stands in it, it is not moved: 422 `folder_cycle`.
 #[utoipa::path(patch, path = "/v1/users/{user}/folders/{id}", tag = "folders",
     params(("user" = String, Path), ("id" = String, Path)), request_body = FolderChange,
     responses((status = 200, body = Folder), (status = "default", body = Problem)))]

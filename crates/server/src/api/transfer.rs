@@ -4,6 +4,7 @@
 //! stops the rest, and the same file once more changes nothing.
 
 mod archive;
+mod blobs;
 mod intake;
 
 use std::{
@@ -32,25 +33,36 @@ use tokio::{
     time::timeout,
 };
 
-pub(crate) use self::intake::{Told, take_in};
-use super::{at::AtConversation, home::Home, problem::Problem};
+pub(crate) use self::{
+    blobs::BlobStatus,
+    intake::{Told, take_in},
+};
+use super::{
+    at::AtConversation,
+    home::Home,
+    problem::{Problem, told_before},
+};
 use crate::app::App;
 
-/// The largest file.
-const FILE_BYTES: u64 = 1 << 30;
 /// Conversations read ahead of those that are written, and lines ahead of those that were told.
 pub(crate) const AHEAD: usize = 4;
+/// How long an import may say nothing before it is answered.
+const FIRST: Duration = Duration::from_secs(5);
 /// Bytes of an archive sent at a time.
 const PIECE: usize = 64 << 10;
 
 /// Imports a ChatGPT data export (`conversations.json`, its shards, or the zip), message trees as JSON lines, or an
 /// archive made by export. Answers JSON lines: `{"report": {...}, "new": N, "changed": B, "read": N, "of": N}` for each
-/// conversation (turns that were not there; whether anything was written; bytes read of the file's), then
-/// `{"totals": {...}, "unchanged": N, "left": [...]}`, or `{"problem": {...}}` where it ends early.
+/// conversation (turns that were not there; whether anything was written; bytes read of the file's), `{"blob": {...},
+/// "read": N, "of": N}` for each blob (`stored`, `present` or `failed`), then `{"totals": {...}, "unchanged": N,
+/// "left": [...]}`, or `{"problem": {...}}` where it ends early. A file of no kind that is known is refused as a whole.
 #[utoipa::path(post, path = "/v1/users/{user}/import", tag = "transfer",
     params(("user" = String, Path)),
     request_body(content = String, content_type = "application/octet-stream"),
-    responses((status = 200, content_type = "application/x-ndjson", body = String), (status = "default", body = Problem)))]
+    responses((status = 200, content_type = "application/x-ndjson", body = String),
+        (status = 413, description = "over `limits.import_bytes`", body = Problem),
+        (status = 422, description = "it cannot be read as any kind of export", body = Problem),
+        (status = "default", body = Problem)))]
 pub(super) async fn import(
     State(app): State<Arc<App>>,
     home: Home,
@@ -58,7 +70,7 @@ pub(super) async fn import(
 ) -> Result<Response, Problem> {
     home.writable()?;
     let place = place(&app)?;
-    let file = spool(request.into_body()).await?;
+    let file = spool(&home, app.config.limits.import_bytes, request.into_body()).await?;
     let (lines, mut told) = mpsc::channel::<Told>(AHEAD);
     let (give, mut shown) = mpsc::channel::<Told>(AHEAD);
     let patience = Duration::from_millis(app.config.limits.send_ms);
@@ -74,7 +86,14 @@ pub(super) async fn import(
             }
         }
     });
-    let lines = stream::poll_fn(move |cx| shown.poll_recv(cx));
+    // What ends before anything is told is no answer of lines: a status says it. Much that is read before the first
+    // line does not keep the caller waiting.
+    let first = timeout(FIRST, shown.recv()).await.unwrap_or_default();
+    if let Some(Told::Stopped { problem }) = &first {
+        return Ok(told_before(problem));
+    }
+    let rest = stream::poll_fn(move |cx| shown.poll_recv(cx));
+    let lines = stream::iter(first).chain(rest);
     let body = Body::from_stream(lines.map(|line| {
         let mut text = serde_json::to_vec(&line)?;
         text.push(b'\n');
@@ -90,28 +109,38 @@ fn place(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
     })
 }
 
+/// Makes a file beside the store that goes with its handle: where temporary files are may be memory.
+fn spooled(home: &Home) -> Result<File, Problem> {
+    tempfile::tempfile_in(home.open.blobs.data()).map_err(unwritable)
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "what `map_err` takes")]
+fn unwritable(error: io::Error) -> Problem {
+    Problem::unavailable("no_room", format!("the file cannot be kept for reading: {error}"))
+}
+
 /// Puts a body in a file that goes with its handle.
-async fn spool(body: Body) -> Result<File, Problem> {
-    let unwritable = |error: std::io::Error| {
-        Problem::unavailable("no_room", format!("the file cannot be kept for reading: {error}"))
-    };
-    let mut file = tempfile::tempfile().map_err(unwritable)?;
+async fn spool(home: &Home, most: u64, body: Body) -> Result<File, Problem> {
+    let mut file = spooled(home)?;
     let mut pieces = body.into_data_stream();
     let mut total = 0;
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(|error| Problem::bad(format!("the body broke off: {error}")))?;
         total += piece.len() as u64;
-        if total > FILE_BYTES {
-            let text = format!("a file has at most {} MiB: split it", FILE_BYTES >> 20);
+        if total > most {
+            let text = format!("a file has at most {} MiB: split it, or import it offline", most >> 20);
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text));
         }
+        home.open.blobs.room_for(piece.len() as u64)?;
         file.write_all(&piece).map_err(unwritable)?;
     }
     file.seek(SeekFrom::Start(0)).map_err(unwritable)?;
     Ok(file)
 }
 
-/// Gives out all of a user's state as a zip of JSON files, which imports again.
+/// Gives out all of a user's state as a zip of JSON files and of the files that messages refer to, which imports again.
+/// Its `blobs.json` says which of these are in it (`blobs`), which are not and why (`left`), and which names in messages
+/// stand for nothing here (`absent`).
 #[utoipa::path(get, path = "/v1/users/{user}/export", tag = "transfer",
     params(("user" = String, Path)),
     responses((status = 200, content_type = "application/zip", body = Vec<u8>), (status = "default", body = Problem)))]

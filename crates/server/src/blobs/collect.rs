@@ -128,16 +128,16 @@ pub(crate) enum Removal {
 
 /// Removes a blob unless something refers to it. Names at most `limit` documents that do.
 pub(crate) async fn remove_unreferred(
-    open: &Arc<Open>,
+    open: &Open,
     place: &Place,
-    _look: &Looked<'_>,
+    look: &Looked<'_>,
     blob: &Blob,
     limit: usize,
 ) -> Result<Removal, Trouble> {
     let (shelf, key) = (&open.blobs, &place.key);
     // Behind all that was queued before the look began: from now on the store shows it.
     shelf.write(vec![row(BLOB, key, blob)]).await?;
-    let found = referrers(open, key, limit).await?;
+    let found = referrers(open, key, look, limit).await?;
     if !found.is_empty() {
         return Ok(Removal::Referred(found));
     }
@@ -157,7 +157,17 @@ pub(crate) async fn remove_unreferred(
 /// A look at one blob; it ends when dropped.
 pub(crate) struct Looked<'a> {
     mentions: &'a Mentions,
+    /// What these mentioned is remembered whether or not they still do.
+    spared: Vec<DocumentName>,
     _only: tokio::sync::MutexGuard<'a, ()>,
+}
+
+impl Looked<'_> {
+    /// Leaves the rows of some documents alone.
+    pub(super) fn sparing(mut self, documents: &[DocumentName]) -> Self {
+        self.spared = documents.to_vec();
+        self
+    }
 }
 
 impl Drop for Looked<'_> {
@@ -167,7 +177,12 @@ impl Drop for Looked<'_> {
 }
 
 /// Lists documents that refer to a blob, at most `limit` of them; what does not any more is noted.
-async fn referrers(open: &Arc<Open>, key: &Key, limit: usize) -> Result<Vec<DocumentName>, Trouble> {
+pub(super) async fn referrers(
+    open: &Open,
+    key: &Key,
+    look: &Looked<'_>,
+    limit: usize,
+) -> Result<Vec<DocumentName>, Trouble> {
     let mut found = Vec::new();
     for range in mentions::ranges(key) {
         let mut from = range.from();
@@ -184,6 +199,7 @@ async fn referrers(open: &Arc<Open>, key: &Key, limit: usize) -> Result<Vec<Docu
                             return Ok(found);
                         }
                     }
+                    Some(document) if look.spared.contains(&document) => {}
                     _ if range.is_of_one() => stale.push(Row { key: row, value: None }),
                     _ => {}
                 }
@@ -195,7 +211,7 @@ async fn referrers(open: &Arc<Open>, key: &Key, limit: usize) -> Result<Vec<Docu
 }
 
 /// Says whether a document refers to a blob. One that cannot be read may.
-async fn refers(open: &Arc<Open>, document: &DocumentName, name: Name) -> bool {
+async fn refers(open: &Open, document: &DocumentName, name: Name) -> bool {
     let (store, wanted) = (open.store.clone(), document.clone());
     let read = tokio::task::spawn_blocking(move || {
         store
@@ -220,11 +236,11 @@ impl Blobs {
         let only = self.looking.lock().await;
         let mentions = &self.engine.mentions;
         mentions.begin(key.clone());
-        Looked { mentions, _only: only }
+        Looked { mentions, spared: Vec::new(), _only: only }
     }
 
     /// Deletes rows of mentions, unless the blob that is looked at was mentioned meanwhile or nobody looks.
-    async fn forget(&self, key: &Key, stale: Vec<Row>) -> Result<(), Trouble> {
+    pub(super) async fn forget(&self, key: &Key, stale: Vec<Row>) -> Result<(), Trouble> {
         if stale.is_empty() {
             return Ok(());
         }

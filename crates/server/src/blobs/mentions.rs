@@ -19,8 +19,8 @@ use syncline_store::Row;
 
 use super::{Key, Name};
 
-/// How a file part refers to a blob of its user: `blob:sha256:` and 64 hexadecimal digits in lower case.
-pub(crate) const FORM: &str = "blob:sha256:";
+/// How a file part refers to a blob of its user: this, and 64 hexadecimal digits in lower case.
+pub(crate) const FORM: &str = syncline_exchange::archive::BLOB_URL;
 /// Stands for every name.
 const ANY: &str = "*";
 const TABLE: &str = "mention";
@@ -88,14 +88,55 @@ impl Mentions {
 
 /// Collects the names that stand in some bytes, one more than get rows at most.
 fn gather(bytes: &[u8], names: &mut BTreeSet<Name>) {
-    for at in memmem::find_iter(bytes, FORM) {
-        let digits = bytes.get(at + FORM.len()..at + FORM.len() + 64);
-        let name = digits.and_then(|digits| Name::parse(std::str::from_utf8(digits).ok()?));
-        names.extend(name);
+    for name in names_in(bytes) {
+        names.insert(name);
         if names.len() > NAMES {
             return;
         }
     }
+}
+
+/// Goes through the names that stand in some bytes.
+fn names_in(bytes: &[u8]) -> impl Iterator<Item = Name> {
+    memmem::find_iter(bytes, FORM).filter_map(|at| {
+        let digits = bytes.get(at + FORM.len()..at + FORM.len() + 64)?;
+        Name::parse(std::str::from_utf8(digits).ok()?)
+    })
+}
+
+/// Returns the range of all rows.
+pub(super) fn of_all() -> (Vec<u8>, Vec<u8>) {
+    (format!("{TABLE}/").into_bytes(), format!("{TABLE}0").into_bytes())
+}
+
+/// Returns which blob a row says is mentioned, and by which document.
+pub(super) fn parse(row: &[u8]) -> Option<(Key, DocumentName)> {
+    let row = std::str::from_utf8(row).ok()?.strip_prefix(TABLE)?.strip_prefix('/')?;
+    let (user, rest) = row.split_once('/')?;
+    let (name, of) = rest.split_once('/')?;
+    Some(((user.into(), Name::parse(name)?), DocumentName::parse(&format!("{user}/{of}")).ok()?))
+}
+
+/// Returns the range of all rows of a user.
+pub(super) fn of_user(user: &str) -> (Vec<u8>, Vec<u8>) {
+    (format!("{TABLE}/{user}/").into_bytes(), format!("{TABLE}/{user}0").into_bytes())
+}
+
+/// Returns the key of the row that says that a document of the blob's user mentions it.
+pub(super) fn row_of((user, name): &Key, document: &DocumentName) -> Option<Vec<u8>> {
+    let rest = document.as_str().strip_prefix(&**user)?.strip_prefix('/')?;
+    Some(format!("{TABLE}/{user}/{name}/{rest}").into_bytes())
+}
+
+/// Returns those of some names that stand in a stored document, or in what is not part of it yet.
+pub(super) fn still_in(stored: &Stored, names: &BTreeSet<Name>) -> BTreeSet<Name> {
+    let mut found = BTreeSet::new();
+    let pending = stored.checkpoint.iter().flat_map(|checkpoint| &checkpoint.pending);
+    let entries = pending.chain(&stored.quarantined).chain(&stored.tail).map(|entry| &entry.bytes);
+    for bytes in entries.chain(stored.checkpoint.iter().map(|checkpoint| &checkpoint.update)) {
+        found.extend(names_in(bytes).filter(|name| names.contains(name)));
+    }
+    found
 }
 
 /// Says whether the name of a blob stands in some bytes.

@@ -82,8 +82,7 @@ impl Blobs {
     }
 
     fn denial(&self, key: &Key, bytes: u64) -> Result<Option<Denial>, Trouble> {
-        let free = self.store().free_bytes();
-        if free.is_some_and(|free| free < bytes.saturating_add(self.limits.min_free_bytes)) {
+        if self.room_for(bytes).is_err() {
             return Ok(Some(Denial::NoSpace));
         }
         let (mut count, mut unfinished, mut held) = (0, 0, 0_u64);
@@ -104,6 +103,11 @@ impl Blobs {
             () if unfinished >= self.limits.blob_uploads => Some(Denial::Unfinished),
             () => None,
         })
+    }
+
+    /// Lists a user's blobs that are whole, by name.
+    pub(crate) fn all_of(&self, user: &str) -> Result<Vec<(Name, Blob)>, Trouble> {
+        self.of_user(BLOB, user)
     }
 
     /// Lists what a user has in one of the tables; the limits on a user bound it.
@@ -235,7 +239,7 @@ impl Incoming {
     /// Writes pieces until there are no more; what it returns is on disk.
     fn write(mut self, mut pieces: mpsc::Receiver<Bytes>) -> Result<Written, Trouble> {
         let path = self.blobs.path(&self.key);
-        make_folders(&path, self.blobs.folder.parent().unwrap_or(&self.blobs.folder))?;
+        make_folders(&path, self.blobs.data())?;
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
         let begun = self.upload.offset;

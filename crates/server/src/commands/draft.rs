@@ -23,7 +23,7 @@ impl Draft {
         let mut draft = name.to_owned();
         draft.push(format!(".{}.part", std::process::id()));
         let path = to.with_file_name(draft);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
         Ok(Self { file: file.map_err(|error| Failure::Usage(unwritable(to, &error).to_string()))?, path })
     }
 

@@ -1,10 +1,11 @@
-//! `syncline export`: all of a user's state as a zip of JSON files.
+//! `syncline export`: all of a user's state as a zip of JSON files and blobs.
 
 use std::{
     fs::File,
     io::{self, BufWriter, Write},
 };
 
+use syncline_exchange::import;
 use syncline_protocol::names::check_user;
 
 use crate::{
@@ -37,8 +38,21 @@ pub(crate) fn run(arguments: &Export) -> Result<(), Failure> {
     }
     out.flush().map_err(|error| unwritable(&arguments.to, &error))?;
     drop(out);
+    let blobs = import::blobs_of(&draft.file)
+        .map_err(|error| Failure::Check(format!("the archive cannot be read back: {error}")))?;
     let bytes = draft.keep(&arguments.to)?;
-    print(&format!("{bytes} bytes in {}", arguments.to.display()))
+    for name in &blobs.absent {
+        print(&format!("absent     blob {name}: messages name it, and it was not uploaded"))?;
+    }
+    for left in &blobs.left {
+        print(&format!("left out   blob {}: {}", left.sha256, left.why))?;
+    }
+    let (kept, left) = (blobs.blobs.len(), blobs.left.len());
+    print(&format!("{bytes} bytes in {}, with {kept} blobs", arguments.to.display()))?;
+    match left {
+        0 => Ok(()),
+        left => Err(Failure::Check(format!("{left} blobs are not in the archive; all else is"))),
+    }
 }
 
 async fn archived(data: &std::path::Path, user: &str) -> Result<File, Failure> {

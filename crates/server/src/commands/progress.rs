@@ -9,7 +9,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 use syncline_exchange::{Report, Status};
 
-use crate::{api::transfer::Told, cli::Failure, commands::print};
+use crate::{
+    api::transfer::{BlobStatus, Told},
+    cli::Failure,
+    commands::print,
+};
 
 /// Characters of a title that are shown.
 const TITLE_CHARS: usize = 60;
@@ -17,6 +21,8 @@ const TITLE_CHARS: usize = 60;
 const REASON_CHARS: usize = 400;
 /// Where there is no terminal, how far it is is told at each of so many percent.
 const STEP_PERCENT: u64 = 10;
+/// Statuses that say something of the file, not of the server: the next file is read all the same.
+pub(super) const REFUSED: [u16; 3] = [400, 413, 422];
 /// How often the bar is drawn while nothing happens.
 const REDRAW: Duration = Duration::from_millis(200);
 
@@ -44,6 +50,8 @@ struct Counts {
     skipped: usize,
     failed: usize,
     new: usize,
+    /// Blobs that were not there.
+    blobs: usize,
     /// Files that could not be read on, and parts of archives that could not be written.
     left: usize,
 }
@@ -94,6 +102,18 @@ impl Progress {
                 self.advance(*read, *of);
                 Ok(())
             }
+            Told::Blob { blob, read, of } => {
+                match blob.status {
+                    BlobStatus::Stored => self.counts.blobs += 1,
+                    // Those that failed are told at the end.
+                    BlobStatus::Present | BlobStatus::Failed => {}
+                }
+                if self.json {
+                    self.say(told, String::new)?;
+                }
+                self.advance(*read, *of);
+                Ok(())
+            }
             Told::End { left, .. } => {
                 self.ended = true;
                 self.counts.left += left.len();
@@ -106,7 +126,7 @@ impl Progress {
             Told::Stopped { problem } => {
                 self.ended = true;
                 let detail = problem["detail"].as_str().unwrap_or("the import broke off");
-                if problem["status"] == 400 {
+                if REFUSED.iter().any(|status| problem["status"] == *status) {
                     self.counts.left += 1;
                 } else {
                     self.stopped = Some(detail.to_owned());
@@ -187,7 +207,11 @@ impl Counts {
             0 => String::new(),
             left => format!(", {left} other failures"),
         };
-        format!("{}{left}; {} new turns", self.short(), self.new)
+        let blobs = match self.blobs {
+            0 => String::new(),
+            blobs => format!(", {blobs} new blobs"),
+        };
+        format!("{}{left}; {} new turns{blobs}", self.short(), self.new)
     }
 }
 

@@ -7,7 +7,7 @@ use percent_encoding::utf8_percent_encode;
 use reqwest::{Body, Client, Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
-use crate::{cli::Failure, serve::StopSignal};
+use crate::{cli::Failure, commands::progress::REFUSED, serve::StopSignal};
 
 /// How long a server may think about a question.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -124,7 +124,15 @@ impl Remote {
             total += piece.len() as u64;
             sent(total, of);
         }));
-        let mut response = self.call(Method::POST, path, body).await?;
+        let mut response = self.send_request(Method::POST, path, body).await?;
+        if REFUSED.contains(&response.status().as_u16()) {
+            // The file is refused before a line was told of it: the same problem as a line.
+            let problem = response.json::<serde_json::Value>().await.map_err(|error| self.failed(&error))?;
+            return line(serde_json::json!({ "problem": problem }).to_string().as_bytes());
+        }
+        if !response.status().is_success() {
+            return Err(self.refused(response).await);
+        }
         let mut text = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error))? {
             text.extend_from_slice(&chunk);
@@ -145,15 +153,20 @@ impl Remote {
     }
 
     async fn call(&self, method: Method, path: &str, body: Body) -> Result<Response, Failure> {
+        let response = self.send_request(method, path, body).await?;
+        if response.status().is_success() { Ok(response) } else { Err(self.refused(response).await) }
+    }
+
+    async fn send_request(&self, method: Method, path: &str, body: Body) -> Result<Response, Failure> {
         let mut request = self.client.request(method, format!("{}{path}", self.base)).body(body);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
-        let response = request.send().await.map_err(|error| self.failed(&error))?;
+        request.send().await.map_err(|error| self.failed(&error))
+    }
+
+    async fn refused(&self, response: Response) -> Failure {
         let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
         let text = response.text().await.unwrap_or_default();
         let reason = serde_json::from_str::<serde_json::Value>(&text)
             .ok()
@@ -162,10 +175,10 @@ impl Remote {
                 words?.as_str().map(str::to_owned)
             })
             .unwrap_or_else(|| format!("it answered {status}"));
-        Err(match status {
+        match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::Usage(format!("--token: {reason}")),
             _ => Failure::Check(format!("{}: {reason}", self.base)),
-        })
+        }
     }
 
     fn failed(&self, error: &reqwest::Error) -> Failure {

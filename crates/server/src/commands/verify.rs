@@ -24,6 +24,9 @@ pub(crate) fn run(arguments: &Verify) -> Result<(), Failure> {
     if blobs.strangers > 0 {
         print(&format!("{} files under blobs belong to nothing here: they can be deleted", blobs.strangers))?;
     }
+    if blobs.absent > 0 {
+        print(&format!("{} names of blobs stand in documents and were not uploaded here", blobs.absent))?;
+    }
     let (documents, entries, rows) = (verified.documents, verified.entries, verified.rows);
     let (total, damaged) = (blobs.blobs, blobs.findings.len());
     if verified.findings.is_empty() && blobs.findings.is_empty() {

@@ -159,6 +159,8 @@ pub struct Limits {
     pub journal_bytes: u64,
     /// The JSON body of one HTTP request. An update may have `message_bytes`.
     pub http_json_bytes: usize,
+    /// The turns of one page, as JSON: the page ends before it is larger, and `next` goes on. A larger turn comes alone.
+    pub http_page_bytes: usize,
     /// One HTTP request, its body included, backups, uploads of blobs, imports and exports aside.
     pub http_ms: u64,
     /// How long the rest of a body is read and thrown away after an early answer, so that its sender hears the answer.
@@ -187,6 +189,11 @@ pub struct Limits {
     /// The time in which the file of an import has to come, and one in which an export is gathered, then fetched. It ends
     /// earlier where a reader takes nothing for `send_ms`.
     pub transfer_ms: u64,
+    /// The file of an import, as it is sent: bytes. To a data folder (`syncline import --data`) it may be of any size.
+    pub import_bytes: u64,
+    /// Blobs that one archive carries, together: bytes. An export names those that it leaves out; an import those that
+    /// come beyond.
+    pub archive_blob_bytes: u64,
     /// A blob that nothing has referred to for this long is removed.
     pub blob_grace_ms: u64,
     /// Time between two steps of the search for such blobs; a step looks at 256.
@@ -293,6 +300,7 @@ impl Default for Limits {
             fold_age_ms: 10 * 60 * 1_000,
             journal_bytes: 256 << 20,
             http_json_bytes: 64 << 10,
+            http_page_bytes: 4 << 20,
             http_ms: 30_000,
             linger_ms: 5_000,
             http_edits_per_document: 64,
@@ -306,6 +314,8 @@ impl Default for Limits {
             blob_call_ms: 10 * 60 * 1_000,
             transfers: 4,
             transfer_ms: 10 * 60 * 1_000,
+            import_bytes: 5 << 30,
+            archive_blob_bytes: 4 << 30,
             blob_grace_ms: 24 * 60 * 60 * 1_000,
             blob_sweep_ms: 10_000,
             rate_reads: 12_000,

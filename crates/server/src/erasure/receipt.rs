@@ -73,6 +73,15 @@ pub(crate) struct Removed {
     pub(crate) updates: u64,
     /// Rows of the server's tables that went or were cut.
     pub(crate) rows: u64,
+    /// Blobs to which nothing else referred. Left out where there was none: receipts from before it was told check as
+    /// they did.
+    #[serde(skip_serializing_if = "is_none", default)]
+    pub(crate) blobs: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde asks with")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Receipt {

@@ -16,7 +16,7 @@ use super::{
     scrub::{self, How, blocking, scrub},
     sweep,
 };
-use crate::{app::Open, clock::now_ms, edits::SubmitError};
+use crate::{app::Open, blobs::erased, clock::now_ms, edits::SubmitError};
 
 /// Documents listed at a time.
 const PAGE: usize = 256;
@@ -113,12 +113,14 @@ impl Erasures {
         open.registry.forget_pending(&name);
         let erased = scrub(journal, &[(name.clone(), How::Bare), (drafts.clone(), How::Cleansed)]).await?;
         self.tell(target).await?;
+        let blobs = blobs(open, target, &[name.clone(), drafts]).await?;
         Ok(Removed {
             documents: vec![name.to_string()],
             document_count: 1,
             messages,
             updates: erased.entries,
             rows,
+            blobs,
         })
     }
 
@@ -153,11 +155,13 @@ impl Erasures {
         self.tell(target).await?;
         // What was on its way to the tables when the name was burned.
         rows += sweep::remove_all(journal, name.as_str()).await?;
+        let blobs = blobs(open, target, &[name.clone(), document(target, "drafts")?]).await?;
         Ok(Removed {
             documents: vec![name.to_string()],
             document_count: 1,
             updates: erased.entries,
             rows,
+            blobs,
             ..Removed::default()
         })
     }
@@ -199,6 +203,12 @@ impl Erasures {
         }
         Ok(())
     }
+}
+
+/// Removes the blobs to which only what was erased of these documents referred.
+async fn blobs(open: &Open, target: &Target, documents: &[DocumentName]) -> Result<u64, ErasureError> {
+    let removed = erased::remove(open, &target.user, documents).await;
+    removed.map_err(|error| ErasureError::Derived(format!("the files of what was erased: {error}")))
 }
 
 /// Says whether there is anything to erase.

@@ -1,6 +1,6 @@
 //! What operators ask of a running server. Role admin; everyone on an open server.
 
-use std::{io, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use axum::{
     Json,
@@ -16,12 +16,16 @@ use futures_util::stream;
 use http::{HeaderMap, HeaderValue, header};
 use serde::Deserialize;
 use syncline_protocol::names::DocumentName;
-use syncline_store::{Store, StoreError, export::export};
+use syncline_store::{
+    Store, StoreError,
+    export::{Exported, Files, export_with},
+};
 use tokio::sync::mpsc;
 
 use super::{Refusal, blocking, principal, reading, store};
 use crate::{
     app::App,
+    blobs::backup::Carried,
     inspection::{self, Content, Listing, PAGE},
 };
 
@@ -33,6 +37,12 @@ const PIECE_BYTES: usize = 256 << 10;
 pub(super) struct Page {
     after: Option<String>,
     limit: Option<usize>,
+}
+
+/// What a backup holds.
+#[derive(Debug, Deserialize)]
+pub(super) struct With {
+    blobs: Option<bool>,
 }
 
 fn operator(app: &App, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -79,15 +89,24 @@ pub(super) async fn document(
     content.map(Json).ok_or_else(|| Refusal::not_found("there is no such document"))
 }
 
-/// Streams a backup. What fails before the first piece is a refusal; later the answer breaks off, and the file
+/// Streams a backup, with the blobs of users unless `blobs` is false. What fails before the first piece is a refusal; later the answer breaks off, and the file
 /// has no end, which a restore notices.
 #[utoipa::path(get, path = "/v1/admin/backup", tag = "operation",
+    params(("blobs" = Option<bool>, Query, description = "false leaves the blobs out")),
     responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>)))]
-pub(super) async fn backup(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Refusal> {
+pub(super) async fn backup(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    with: Result<Query<With>, QueryRejection>,
+) -> Result<Response, Refusal> {
     operator(&app, &headers)?;
+    let Query(with) = with?;
     let store = store(&app)?;
+    let data = app.config.data.clone();
     let (send, mut pieces) = mpsc::channel(PIECES);
-    tokio::task::spawn_blocking(move || write_backup(&*store, send));
+    tokio::task::spawn_blocking(move || {
+        write_backup(&*store, with.blobs.unwrap_or(true).then_some(&data), send)
+    });
     let first = match pieces.recv().await {
         Some(Ok(first)) => first,
         Some(Err(error)) => return Err(error.into()),
@@ -106,13 +125,20 @@ pub(super) async fn backup(State(app): State<Arc<App>>, headers: HeaderMap) -> R
     Ok((headers, Body::from_stream(rest)).into_response())
 }
 
-fn write_backup(store: &dyn Store, pieces: mpsc::Sender<Result<Bytes, StoreError>>) {
+fn write_backup(
+    store: &dyn Store,
+    with_blobs_of: Option<&PathBuf>,
+    pieces: mpsc::Sender<Result<Bytes, StoreError>>,
+) {
+    let mut blobs = with_blobs_of.map(|data| Carried::new(store, data));
+    let files = blobs.as_mut().map(|blobs| blobs as Files<'_>);
     let mut out = Pieces { buffer: Vec::with_capacity(PIECE_BYTES), pieces };
-    let outcome =
-        export(store, &mut out).and_then(|exported| Ok(io::Write::flush(&mut out).map(|()| exported)?));
+    let outcome = export_with(store, files, &mut out)
+        .and_then(|exported| Ok(io::Write::flush(&mut out).map(|()| exported)?));
     match outcome {
         Ok(exported) => {
-            tracing::info!(event = "backup", documents = exported.documents, commit = exported.commit);
+            let Exported { documents, commit, left, .. } = exported;
+            tracing::info!(event = "backup", documents, commit, blobs = exported.files, left);
         }
         Err(error) => {
             tracing::warn!(event = "backup_failed", %error);

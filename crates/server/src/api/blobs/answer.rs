@@ -14,6 +14,7 @@ use crate::{
     api::problem::Problem,
     app::App,
     blobs::{Blob, Name, Place, Trouble, mentions::FORM, upload::Denial},
+    config::Limits,
 };
 
 /// A blob may be anything, an HTML page too: it runs nowhere.
@@ -68,8 +69,7 @@ pub(super) fn mismatch(expected: u64, provided: u64) -> Problem {
         .with("provided-offset", json!(provided))
 }
 
-pub(super) fn denied(app: &App, denial: &Denial) -> Problem {
-    let limits = &app.config.limits;
+pub(in crate::api) fn denied(limits: &Limits, denial: &Denial) -> Problem {
     match denial {
         Denial::NoSpace => no_space(),
         Denial::Full(left) => {

@@ -6,7 +6,7 @@ use super::{UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_OFFSET};
 use crate::api::problem::Problem;
 
 /// Of a blob whose uploader named no type.
-pub(super) const BYTES: &str = "application/octet-stream";
+pub(in crate::api) const BYTES: &str = "application/octet-stream";
 /// The longest media type.
 const KIND_BYTES: usize = 255;
 
@@ -58,10 +58,16 @@ impl Said {
 /// Reads the media type that is to be kept.
 pub(super) fn kind(headers: &HeaderMap) -> Result<String, Problem> {
     let Some(kind) = headers.get(header::CONTENT_TYPE) else { return Ok(BYTES.to_owned()) };
-    match kind.to_str() {
-        Ok(kind) if kind.len() <= KIND_BYTES && kind.contains('/') => Ok(kind.to_owned()),
-        _ => Err(Problem::bad(format!("content-type must be a media type of at most {KIND_BYTES} bytes"))),
+    match kind.to_str().ok().and_then(fit) {
+        Some(kind) => Ok(kind),
+        None => Err(Problem::bad(format!("content-type must be a media type of at most {KIND_BYTES} bytes"))),
     }
+}
+
+/// Returns a media type that may be kept.
+pub(in crate::api) fn fit(kind: &str) -> Option<String> {
+    let is_plain = kind.bytes().all(|byte| (b' '..0x7f).contains(&byte));
+    (is_plain && kind.len() <= KIND_BYTES && kind.contains('/')).then(|| kind.to_owned())
 }
 
 /// What of a blob is asked for: bytes `from..to`.

@@ -1,8 +1,10 @@
 //! All of a user's state in one archive.
 
 use std::{
+    collections::HashSet,
     fs::File,
     io::{BufWriter, Seek, SeekFrom},
+    sync::Arc,
 };
 
 use syncline_document::schema::{
@@ -10,20 +12,26 @@ use syncline_document::schema::{
     conversation::{self, Branch},
     drafts, index, marks, preferences, profile,
 };
-use syncline_exchange::{archive, import::Selection};
+use syncline_exchange::{
+    archive::{self, LeftBlob},
+    import::Selection,
+};
+use tokio_util::sync::CancellationToken;
 
+use super::{spooled, unwritable};
 use crate::{
     api::{home::Home, problem::Problem},
+    blobs::{Blobs, Key},
     clock::now_ms,
 };
 
+type Writer = archive::Writer<BufWriter<File>>;
+
 impl Home {
-    /// Writes all of the user's state into an archive.
+    /// Writes all of the user's state into an archive: a file beside the store that goes with its handle.
     pub(crate) async fn archive(&self) -> Result<File, Problem> {
-        let failed = |error: archive::ArchiveError| Problem::unavailable("no_room", error.to_string());
-        let unwritable = |error: std::io::Error| Problem::unavailable("no_room", error.to_string());
         let now = now_ms();
-        let file = BufWriter::new(tempfile::tempfile().map_err(unwritable)?);
+        let file = BufWriter::new(spooled(self)?);
         let mut writer = archive::Writer::new(file, &self.user, now).map_err(failed)?;
         let profile = self.look(&Kind::Profile, move |replica| {
             Ok(archive::Profile {
@@ -55,9 +63,77 @@ impl Home {
         writer.marks(&archive::Marks { marks }).map_err(failed)?;
         let drafts = self.look(&Kind::Drafts, drafts::read).await?;
         writer.drafts(&archive::Drafts { drafts }).map_err(failed)?;
+        let writer = self.with_blobs(writer).await?;
         let mut file =
             writer.finish().map_err(failed)?.into_inner().map_err(|error| unwritable(error.into_error()))?;
         file.seek(SeekFrom::Start(0)).map_err(unwritable)?;
         Ok(file)
     }
+
+    /// Adds the files that messages refer to. Where nobody waits for the archive any more, it ends between two of them.
+    async fn with_blobs(&self, mut writer: Writer) -> Result<Writer, Problem> {
+        let (shelf, user, draining) = (self.open.blobs.clone(), self.user.clone(), self.draining.clone());
+        let unwanted = CancellationToken::new();
+        let _guard = unwanted.clone().drop_guard();
+        let copying = tokio::task::spawn_blocking(move || {
+            let is_over = || draining.is_cancelled() || unwanted.is_cancelled();
+            let blobs = copy(&shelf, &user, &mut writer, is_over)?;
+            writer.blobs(&blobs).map_err(failed)?;
+            Ok(writer)
+        });
+        copying.await.map_err(|error| {
+            tracing::error!(event = "export_panicked", %error);
+            Problem::unavailable("bug", "the export failed inside the server; its log says more")
+        })?
+    }
+}
+
+/// Copies a user's blobs into an archive, one after the other; tells which are in it and which are not.
+fn copy(
+    shelf: &Blobs,
+    user: &Arc<str>,
+    writer: &mut Writer,
+    is_over: impl Fn() -> bool,
+) -> Result<archive::Blobs, Problem> {
+    let all = shelf.all_of(user)?;
+    let names: HashSet<String> = all.iter().map(|(name, _)| name.to_string()).collect();
+    let mut told = archive::Blobs {
+        absent: writer.names().iter().filter(|name| !names.contains(*name)).cloned().collect(),
+        ..archive::Blobs::default()
+    };
+    let most = shelf.limits.archive_blob_bytes;
+    let mut room = most;
+    for (name, blob) in all {
+        if is_over() {
+            return Err(Problem::unavailable("restarting", "the export was stopped before its end"));
+        }
+        shelf.room_for(blob.bytes)?;
+        let (key, sha256): (Key, _) = ((user.clone(), name), name.to_string());
+        let entry = archive::Blob { sha256: sha256.clone(), bytes: blob.bytes, media_type: Some(blob.kind) };
+        let outcome = match File::open(shelf.path(&key)) {
+            _ if blob.bytes > room => {
+                Err(format!("the blobs of one archive have at most {most} bytes together: fetch it with GET"))
+            }
+            Ok(mut file) => writer.blob(&entry, &mut file).map_err(failed)?,
+            Err(error) => Err(format!("its file cannot be read: {error}")),
+        };
+        match outcome {
+            Ok(()) => {
+                room -= blob.bytes;
+                told.blobs.push(entry);
+            }
+            // Collected or deleted meanwhile: there is nothing to miss.
+            Err(_) if !shelf.is_listed(&key)? => {}
+            Err(why) => {
+                tracing::warn!(event = "blob_not_exported", name = %name, why);
+                told.left.push(LeftBlob { sha256, why });
+            }
+        }
+    }
+    Ok(told)
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "what `map_err` takes")]
+fn failed(error: archive::ArchiveError) -> Problem {
+    Problem::unavailable("no_room", error.to_string())
 }

@@ -11,6 +11,7 @@ use std::{
     },
 };
 
+use http::StatusCode;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -22,7 +23,7 @@ use syncline_exchange::{
 };
 use tokio::sync::mpsc;
 
-use super::AHEAD;
+use super::{AHEAD, blobs::BlobReport};
 use crate::{
     api::{home::Home, problem::Problem},
     clock::now_ms,
@@ -40,6 +41,15 @@ pub(crate) enum Told {
         new: usize,
         /// Whether anything of it was not there.
         changed: bool,
+        /// Bytes of the file that were read by then.
+        read: u64,
+        /// Bytes of the file.
+        of: u64,
+    },
+    /// What became of a file of an archive.
+    Blob {
+        /// What there is to say of it.
+        blob: BlobReport,
         /// Bytes of the file that were read by then.
         read: u64,
         /// Bytes of the file.
@@ -76,8 +86,11 @@ pub(crate) async fn take_in(home: Home, file: File, lines: mpsc::Sender<Told>) {
     let read = Arc::new(AtomicU64::new(0));
     let (give, mut items) = mpsc::channel(AHEAD);
     let (user, counted) = (home.user.clone(), Counted { inner: file, read: read.clone() });
+    let limits = &home.open.blobs.limits;
+    let (blob_bytes, all_blobs_bytes) = (limits.blob_bytes, limits.archive_blob_bytes);
+    let bounds = Bounds { blob_bytes, all_blobs_bytes, ..Bounds::default() };
     let reading = tokio::task::spawn_blocking(move || {
-        let options = import::Options { user: &user, now_ms: now_ms(), bounds: Bounds::default() };
+        let options = import::Options { user: &user, now_ms: now_ms(), bounds };
         import::read(BufReader::new(counted), &options, &mut |item| match give.blocking_send(item) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
@@ -95,16 +108,21 @@ pub(crate) async fn take_in(home: Home, file: File, lines: mpsc::Sender<Told>) {
             item = items.recv() => item,
         };
         let Some(item) = item else { break None };
-        match intake.take(item).await {
-            Ok(Some(done)) => {
-                let Done { report, new, changed } = done;
-                let read = read.load(Ordering::Relaxed).min(of);
-                // Whoever asked may be gone.
-                let _ = lines.send(Told::Conversation { report, new, changed, read, of }).await;
+        let done = match item {
+            Item::Blob(blob) => intake.blob(blob, &mut items).await.map(|blob| Some(Done::Blob(blob))),
+            item => intake.take(item).await,
+        };
+        let read = read.load(Ordering::Relaxed).min(of);
+        let line = match done {
+            Ok(Some(Done::Conversation { report, new, changed })) => {
+                Told::Conversation { report, new, changed, read, of }
             }
-            Ok(None) => {}
+            Ok(Some(Done::Blob(blob))) => Told::Blob { blob, read, of },
+            Ok(None) => continue,
             Err(problem) => break Some(problem),
-        }
+        };
+        // Whoever asked may be gone.
+        let _ = lines.send(line).await;
     };
     drop(items);
     let last = match (stopped, reading.await) {
@@ -121,7 +139,14 @@ pub(crate) async fn take_in(home: Home, file: File, lines: mpsc::Sender<Told>) {
 }
 
 fn unreadable(error: &ImportError) -> Problem {
-    Problem::bad(error.to_string())
+    match error {
+        ImportError::TooMuch { .. } => {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("{error}: split the file"))
+        }
+        ImportError::Input(_) | ImportError::Zip(_) | ImportError::Unknown | ImportError::TooNew(_) => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unreadable", error.to_string())
+        }
+    }
 }
 
 /// Counts the bytes that are read of a file.
@@ -144,16 +169,15 @@ impl Seek for Counted {
     }
 }
 
-/// What became of a conversation.
-struct Done {
-    report: Report,
-    new: usize,
-    changed: bool,
+/// What became of an item.
+enum Done {
+    Conversation { report: Report, new: usize, changed: bool },
+    Blob(BlobReport),
 }
 
 /// A file on its way into a user's documents.
-struct Intake {
-    home: Home,
+pub(super) struct Intake {
+    pub(super) home: Home,
     /// What writes an archive, once its manifest was read.
     restore: Option<Arc<Mutex<Restore>>>,
     totals: Totals,
@@ -161,13 +185,26 @@ struct Intake {
     /// Conversations of an archive of which something was set that was not there.
     entered: HashSet<String>,
     /// Parts of an archive, other than conversations, that could not be written.
-    left: Vec<Left>,
+    pub(super) left: Vec<Left>,
+    /// Blobs that could not be stored.
+    pub(super) blobs_failed: usize,
+    /// Why none can be stored any more: the user has as many as there may be. Others are not counted against it again.
+    pub(super) blobs_refused: Option<String>,
 }
 
 impl Intake {
     fn of(home: Home) -> Self {
         let (totals, entered) = (Totals::default(), HashSet::new());
-        Self { home, restore: None, totals, unchanged: 0, entered, left: Vec::new() }
+        Self {
+            home,
+            restore: None,
+            totals,
+            unchanged: 0,
+            entered,
+            left: Vec::new(),
+            blobs_failed: 0,
+            blobs_refused: None,
+        }
     }
 
     /// Writes one item; returns what is to be told of it. What is wrong with it stops nothing; an error does.
@@ -182,6 +219,9 @@ impl Intake {
                 let written = self.archived(*archived).await;
                 (report, written)
             }
+            Item::BlobLeft(left) => return Ok(Some(Done::Blob(self.blob_left(left)?))),
+            // They come behind the beginning of theirs, which takes them.
+            Item::Blob(_) | Item::BlobPiece(_) | Item::BlobEnd(_) => return Ok(None),
             Item::Archive(manifest) => {
                 self.restore = Some(Arc::new(Mutex::new(archive::restore(&manifest, now_ms()))));
                 return Ok(None);
@@ -231,7 +271,7 @@ impl Intake {
         };
         self.totals.add(&report);
         self.unchanged += usize::from(report.status == Status::Imported && !changed);
-        Ok(Done { report, new, changed })
+        Ok(Done::Conversation { report, new, changed })
     }
 
     fn note(&mut self, what: &str, done: Result<((), bool), Problem>) -> Result<Option<Done>, Problem> {

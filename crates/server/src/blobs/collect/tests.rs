@@ -87,7 +87,8 @@ async fn a_blob_that_nothing_refers_to_goes_and_one_in_use_stays() {
     mention(&open, "ada/notes", &key).await;
     assert!(!collect(&open, &key, blob).await);
     assert!(is_there(&open, &key));
-    assert_eq!(referrers(&open, &key, TOLD).await.expect("listed").len(), 1);
+    let look = open.blobs.look_at(&key).await;
+    assert_eq!(referrers(&open, &key, &look, TOLD).await.expect("listed").len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,4 +140,25 @@ async fn an_upload_that_became_a_blob_is_not_dropped() {
         "it went on"
     );
     assert!(open.blobs.drop_upload(&key, &old).await.expect("a store"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_erased_document_mentioned_is_remembered_until_its_blob_is_gone() {
+    let (open, _folder) = open();
+    let (key, _) = upload(&open, b"content").await;
+    let erased = [DocumentName::parse("ada/c/1").expect("a name")];
+    let row = mentions::row_of(&key, &erased[0]).expect("its own");
+    let mentioned = || Row { key: row.clone(), value: Some(b"{}".as_slice().into()) };
+    let is_known = || open.store.row(&row).expect("a store").is_some();
+    for (spared, known) in [(&erased[..], true), (&[], false)] {
+        open.blobs.write(vec![mentioned()]).await.expect("written");
+        let look = open.blobs.look_at(&key).await.sparing(spared);
+        assert!(referrers(&open, &key, &look, 1).await.expect("looked").is_empty());
+        assert_eq!(is_known(), known, "an erasure that dies here has to find it again");
+    }
+    open.blobs.write(vec![mentioned()]).await.expect("written");
+    let remove = || crate::blobs::erased::remove(&open, "ada", &erased);
+    assert_eq!(remove().await.expect("removed"), 1);
+    assert!(!is_there(&open, &key) && !is_known());
+    assert_eq!(remove().await.expect("nothing to do"), 0);
 }
