@@ -336,6 +336,9 @@ describe("what belongs to the person", () => {
         .at("import-file")
         .setInputFiles({ name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("?") });
       await demo.at("import").filter({ hasText: "notes.txt could not be imported" }).waitFor();
+      // The browser notes by itself that the server did not take it.
+      const noted = demo.complaints.splice(0);
+      assert.ok(noted.length === 1 && noted[0]?.includes("status of 422"), noted.join("\n"));
     }));
 });
 
