@@ -68,6 +68,12 @@ async fn the_page_is_served_or_says_how_to_build_it() {
     assert_eq!(asset.status(), StatusCode::OK);
     assert!(asset.headers()["content-type"].to_str().is_ok_and(|kind| kind.contains("javascript")));
     assert!(asset.headers()["cache-control"].to_str().is_ok_and(|caching| caching.contains("immutable")));
+    // A worker that a cache held back would hold the page back.
+    let worker = get(&server, "/sw.js").await;
+    assert_eq!(worker.headers()["cache-control"], "no-cache");
+    assert!(worker.headers()["content-type"].to_str().is_ok_and(|kind| kind.starts_with("text/javascript")));
+    let manifest = get(&server, "/manifest.webmanifest").await;
+    assert_eq!(manifest.headers()["content-type"], "application/manifest+json");
     let again = http().get(server.url("/")).header("if-none-match", &headers["etag"]).send().await;
     assert_eq!(again.expect("an answer").status(), StatusCode::NOT_MODIFIED);
     assert_eq!(get(&server, "/../Cargo.toml").await.status(), StatusCode::NOT_FOUND);

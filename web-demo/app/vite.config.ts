@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { defineConfig, type Plugin } from "vite";
 import { answersFrom } from "./answers.ts";
+import { serviceWorker } from "./service-worker.ts";
 
 const README = new URL("../../README.md", import.meta.url);
 /** Real conversations, where the machine has them beside the repository. */
@@ -38,6 +39,7 @@ export default defineConfig({
     asset("README.txt", () => text(README) ?? "Syncline: see the README of its repository.\n"),
     asset("answers.json", () => JSON.stringify(answersFrom(text(TREES) ?? ""))),
     asset("docs-licences.txt", licences),
+    serviceWorker("index.html", ["answers.json"]),
   ],
   // Two copies of yjs or react in one page do not recognise each other's things.
   resolve: { dedupe: ["yjs", "react", "react-dom"] },

@@ -15,6 +15,7 @@ const ARGS = [
   "--disable-sync",
 ];
 const PATIENCE_MS = 15_000;
+const ASK_MS = 50;
 
 /** @typedef {"phone" | "laptop" | "tab"} Kind */
 /** @typedef {"online" | "slow" | "flaky" | "offline"} Mode */
@@ -22,8 +23,9 @@ const PATIENCE_MS = 15_000;
 /** @type {readonly Kind[]} */
 export const KINDS = ["phone", "laptop", "tab"];
 
-export function launch() {
-  return chromium.launch({ executablePath: findChromium(), headless: true, args: ARGS });
+/** @param {string[]} args more of chromium's switches */
+export function launch(args = []) {
+  return chromium.launch({ executablePath: findChromium(), headless: true, args: [...ARGS, ...args] });
 }
 
 function findChromium() {
@@ -79,6 +81,13 @@ export class Demo {
     await this.ready();
   }
 
+  /** Waits until the browser keeps the page itself, so that it comes up without the server. */
+  async isKept() {
+    await this.page.evaluate(async () => {
+      await navigator.serviceWorker.ready;
+    });
+  }
+
   async ready() {
     for (const kind of KINDS) await this.device(kind).waitFor({ state: "attached", timeout: PATIENCE_MS });
   }
@@ -116,6 +125,17 @@ export class Demo {
     await this.at(`composer-${kind}`).fill(text);
     await this.at(`composer-${kind}`).press("Enter");
     await this.turn(kind, text).waitFor();
+  }
+
+  /** Waits until a composer holds a text. @param {Kind} kind @param {string} text */
+  async holds(kind, text) {
+    await this.page.waitForFunction(
+      ([id, text]) =>
+        /** @type {HTMLTextAreaElement | null} */ (document.querySelector(`[data-testid=${id}]`))?.value ===
+        text,
+      /** @type {const} */ ([`composer-${kind}`, text]),
+      { timeout: PATIENCE_MS },
+    );
   }
 
   /** The turn with this text. @param {Kind} kind @param {string | RegExp} text */
@@ -169,10 +189,10 @@ export class Demo {
     assert.deepEqual((await this.said(kind)).sort(), [...texts].sort(), `what was said, on ${kind}`);
   }
 
-  /** Waits until what a device shows is what the HTTP API says, turn by turn; returns the texts.
-   * @param {Kind} kind @returns {Promise<string[]>} */
+  /** Waits until what a device shows is what the HTTP API says, turn by turn; returns the texts. @param {Kind} kind */
   async agrees(kind) {
-    const found = await this.page.waitForFunction(
+    return until(
+      this.page,
       async (kind) => {
         const chat = /** @type {HTMLElement} */ (document.querySelector(`[data-testid=chat-${kind}]`));
         const turns = [
@@ -181,17 +201,35 @@ export class Demo {
         const person = location.hash.slice(1);
         const path = `/v1/users/${person}/conversations/${chat.dataset["conversation"]}/messages?limit=200`;
         const answer = await fetch(path);
-        if (!answer.ok) return null;
+        if (!answer.ok) return undefined;
         const { items } = await answer.json();
         const shown = turns.map((turn) => [turn.dataset["id"], turn.querySelector(".words")?.textContent]);
         const told = items.map((/** @type {any} */ item) => [item.id, item.parts[0]?.text]);
-        return JSON.stringify(shown) === JSON.stringify(told) ? shown.map(([, text]) => text) : null;
+        return JSON.stringify(shown) === JSON.stringify(told) ? shown.map(([, text]) => text) : undefined;
       },
       kind,
-      { timeout: PATIENCE_MS, polling: 100 },
+      `${kind} shows what the API says`,
     );
-    return /** @type {Promise<string[]>} */ (found.jsonValue());
   }
+}
+
+/**
+ * Asks the page again and again until it has an answer. `waitForFunction` would take the promise of one for it.
+ * @template A, T
+ * @param {import("playwright-core").Page} page
+ * @param {(about: A) => Promise<T | undefined>} ask
+ * @param {A} about
+ * @param {string} what
+ * @returns {Promise<T>}
+ */
+export async function until(page, ask, about, what) {
+  const begun = performance.now();
+  while (performance.now() - begun < PATIENCE_MS) {
+    const answer = await page.evaluate(/** @type {any} */ (ask), about);
+    if (answer !== undefined) return answer;
+    await new Promise((resolve) => setTimeout(resolve, ASK_MS));
+  }
+  throw new Error(`waited in vain until ${what}`);
 }
 
 /** @param {string} text */

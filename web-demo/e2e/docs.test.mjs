@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { Server } from "../sdk/test/support/server.mjs";
 import { launch } from "./browser.mjs";
-import { Server } from "./server.mjs";
 
 const SCREENSHOTS = fileURLToPath(new URL("./screenshots/", import.meta.url));
 const METHODS = ["get", "head", "put", "post", "patch", "delete"];
@@ -36,13 +36,13 @@ test("the page shows every call, tries one, and asks nobody but its server", asy
   page.on("pageerror", (error) => complaints.push(String(error)));
   page.on("request", (request) => {
     const url = new URL(request.url());
-    if (url.protocol !== "data:" && url.origin !== server.origin) elsewhere.push(request.url());
+    if (url.protocol !== "data:" && url.origin !== server.url) elsewhere.push(request.url());
   });
-  const answer = await page.goto(`${server.origin}/docs`);
+  const answer = await page.goto(`${server.url}/docs`);
   assert.match(answer?.headers()["content-security-policy"] ?? "", /default-src 'self'/);
   await page.getByRole("heading", { name: /^Syncline/ }).waitFor();
 
-  const described = await (await fetch(`${server.origin}/openapi.json`)).json();
+  const described = await (await fetch(`${server.url}/openapi.json`)).json();
   const calls = Object.values(described.paths).flatMap((path) =>
     Object.keys(path).filter((method) => METHODS.includes(method)),
   );

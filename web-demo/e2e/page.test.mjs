@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { Server } from "../sdk/test/support/server.mjs";
 import { Demo, KINDS, launch } from "./browser.mjs";
-import { Server } from "./server.mjs";
 import { Wire } from "./wire.mjs";
 
 const SCREENSHOTS = fileURLToPath(new URL("./screenshots/", import.meta.url));
@@ -25,12 +25,14 @@ after(async () => {
   await server?.remove();
 });
 
-beforeEach(() => {
+beforeEach(async () => {
   cases += 1;
+  // A case that failed may have left it dead.
+  if (!server.isRunning) await server.start();
 });
 
 function address() {
-  return `${server.origin}/#case-${cases}`;
+  return `${server.url}/#case-${cases}`;
 }
 
 /**
@@ -211,6 +213,32 @@ describe("a page that reloads and a server that dies", () => {
     }));
 });
 
+describe("a page whose server is not there", () => {
+  test("a reload brings it up with all that is on the device, and what is written is saved once there is a server", () =>
+    onPage(async (demo) => {
+      await demo.converse("laptop", "phone");
+      await demo.rename("laptop", "Kept here");
+      await demo.send("laptop", "on disk");
+      await demo.turn("phone", /.+/).nth(1).waitFor();
+      await demo.saved();
+      await demo.isKept();
+      await server.kill();
+      for (const kind of KINDS) await demo.sees(kind, "offline", false);
+      await demo.reload();
+      for (const kind of /** @type {const} */ (["laptop", "phone"])) await demo.titled(kind, "Kept here");
+      await demo.at("list-tab").filter({ hasText: "Kept here" }).waitFor();
+      await demo.saysAll("laptop", ["on disk"]);
+      await demo.send("laptop", "while it was gone");
+      await demo.sees("laptop", "offline", true);
+      await server.start();
+      await demo.saved();
+      await demo.saysAll("phone", ["on disk", "while it was gone"]);
+      await demo.page.locator("[data-testid=chat-phone][data-turns='4']").waitFor();
+      await demo.page.locator("[data-testid=chat-laptop][data-turns='4']").waitFor();
+      assert.deepEqual(await demo.agrees("phone"), await demo.agrees("laptop"));
+    }));
+});
+
 describe("what the server says on the wire", () => {
   test("a turn is not called saved before the server acknowledges it, though others see it", () =>
     onWire(async (demo, wire) => {
@@ -256,13 +284,14 @@ describe("what belongs to the person", () => {
       const draft = demo.device("laptop").getByTestId("other-draft");
       await draft.filter({ hasText: "Being written on Phone: “Where sh”" }).waitFor();
       await draft.getByRole("button", { name: "Go on here" }).click();
-      await demo.page.waitForFunction(
-        () => document.querySelector("[data-testid=composer-laptop]")?.textContent === "Where sh",
-      );
+      await demo.holds("laptop", "Where sh");
       await demo.send("laptop", "Where shall we eat?");
       await demo.turn("phone", "Where shall we eat?").waitFor();
-      await demo.saved();
       await draft.waitFor({ state: "detached" });
+      // What was begun on the phone has been said: it is not there to be sent again.
+      await demo.holds("phone", "");
+      await demo.saved();
+      assert.deepEqual(await demo.said("phone"), ["Where shall we eat?"]);
     }));
 
   test("a preference that was set by hand is not beaten by a guess, and a blocked one is not guessed", () =>
@@ -307,6 +336,9 @@ describe("what belongs to the person", () => {
         .at("import-file")
         .setInputFiles({ name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("?") });
       await demo.at("import").filter({ hasText: "notes.txt could not be imported" }).waitFor();
+      // The browser notes by itself that the server did not take it.
+      const noted = demo.complaints.splice(0);
+      assert.ok(noted.length === 1 && noted[0]?.includes("status of 422"), noted.join("\n"));
     }));
 });
 

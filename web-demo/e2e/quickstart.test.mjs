@@ -10,8 +10,8 @@ import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { Server } from "../sdk/test/support/server.mjs";
 import { launch } from "./browser.mjs";
-import { Server } from "./server.mjs";
 
 const run = promisify(execFile);
 const HOUSE = fileURLToPath(new URL("../../", import.meta.url));
@@ -97,7 +97,7 @@ async function serve() {
   const flags = ["node_modules/vite/bin/vite.js", "--port", "0"];
   const child = spawn(process.execPath, flags, {
     cwd: folder,
-    env: { ...environment, VITE_SYNCLINE: server.origin, NO_COLOR: "1" },
+    env: { ...environment, VITE_SYNCLINE: server.url, NO_COLOR: "1" },
     stdio: ["ignore", "pipe", "inherit"],
   });
   vite = child;

@@ -1,7 +1,8 @@
 // @ts-check
 /** Takes the picture in the README: `node screenshot.mjs ../../docs/demo.png`. The same story each time. */
+
+import { Server } from "../sdk/test/support/server.mjs";
 import { Demo, launch } from "./browser.mjs";
-import { Server } from "./server.mjs";
 
 const target = process.argv[2];
 if (target === undefined) throw new Error("name the file to write: node screenshot.mjs FILE.png");
@@ -9,7 +10,7 @@ const server = await Server.start();
 const browser = await launch();
 try {
   const context = await browser.newContext({ viewport: { width: 1440, height: 860 }, colorScheme: "light" });
-  const demo = await Demo.open(context, `${server.origin}/#ada`);
+  const demo = await Demo.open(context, `${server.url}/#ada`);
   for (const title of ["Bread without kneading", "Tax letter", "Names for a cat"]) {
     await demo.converse("laptop");
     await demo.rename("laptop", title);

@@ -2,9 +2,9 @@
 /** The SDK in real pages: several of one browser, reloads, a real IndexedDB. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { Server } from "../sdk/test/support/server.mjs";
 import { launch } from "./browser.mjs";
 import { serveSdk } from "./sdk-site.mjs";
-import { Server } from "./server.mjs";
 
 /** @type {Server} */
 let server;
@@ -13,6 +13,8 @@ let browser;
 /** @type {{ url: string, close: () => void }} */
 let site;
 let people = 0;
+
+const PATIENCE_MS = 20_000;
 
 before(async () => {
   [server, browser, site] = await Promise.all([Server.start(), launch(), serveSdk()]);
@@ -45,12 +47,23 @@ async function profile() {
         sockets += 1;
       });
       await page.goto(site.url);
-      return new Tab(page, await begin(page, { url: server.origin, user, id }), complaints, {
-        url: server.origin,
+      return new Tab(page, await begin(page, { url: server.url, user, id }), complaints, {
+        url: server.url,
         user,
       });
     },
   };
+}
+
+/** Two pages of one person's browser: the first leads, and what it sent shows on both. */
+async function pair() {
+  const ada = await profile();
+  const one = await ada.page();
+  await one.send("one");
+  await one.shows(1, "everywhere");
+  const two = await ada.page(one.id);
+  await two.shows(1);
+  return { ada, one, two };
 }
 
 /**
@@ -126,7 +139,7 @@ class Tab {
         return messages.length === count && messages.every(isFar);
       },
       /** @type {const} */ ([count, least]),
-      { timeout: 20_000 },
+      { timeout: PATIENCE_MS },
     );
   }
 
@@ -135,7 +148,16 @@ class Tab {
     await this.page.waitForFunction(
       (kind) => /** @type {any} */ (window).client.status.value.kind === kind,
       kind,
-      { timeout: 20_000 },
+      { timeout: PATIENCE_MS },
+    );
+  }
+
+  /** Resolves once the page counts so many unsaved edits. @param {number} unsaved */
+  async counts(unsaved) {
+    await this.page.waitForFunction(
+      (unsaved) => /** @type {any} */ (window).client.status.value.unsaved === unsaved,
+      unsaved,
+      { timeout: PATIENCE_MS },
     );
   }
 
@@ -150,15 +172,10 @@ class Tab {
 }
 
 test("pages of one browser share one connection and send nothing twice", async () => {
-  const ada = await profile();
-  const one = await ada.page();
-  await one.send("from the first");
-  await one.shows(1, "everywhere");
-  const two = await ada.page(one.id);
-  await two.shows(1);
+  const { ada, one, two } = await pair();
   assert.deepEqual([await one.isLeader(), await two.isLeader()], [true, false]);
   const before = await one.page.evaluate(() => /** @type {any} */ (window).updates.count);
-  await two.send("from the second");
+  await two.send("two");
   for (const tab of [one, two]) {
     await tab.shows(2, "everywhere");
     await tab.is("saved");
@@ -175,11 +192,7 @@ test("pages of one browser share one connection and send nothing twice", async (
 });
 
 test("a page without the socket is as truthful: nothing is saved before its acknowledgement", async () => {
-  const ada = await profile();
-  const one = await ada.page();
-  await one.send("one");
-  await one.shows(1, "everywhere");
-  const two = await ada.page(one.id);
+  const { ada, one, two } = await pair();
   await two.shows(1, "everywhere");
   await two.is("saved");
   await server.kill();
@@ -188,7 +201,7 @@ test("a page without the socket is as truthful: nothing is saved before its ackn
   await two.send("three");
   for (const tab of [one, two]) {
     await tab.shows(3);
-    await tab.page.waitForFunction(() => /** @type {any} */ (window).client.status.value.unsaved === 2);
+    await tab.counts(2);
     const expected = { kind: "offline", cause: "unreachable", unsaved: 2 };
     assert.deepEqual(await tab.status(), expected);
     const own = await tab.page.evaluate(() => /** @type {any} */ (window).chat.value.status);
@@ -197,7 +210,7 @@ test("a page without the socket is as truthful: nothing is saved before its ackn
   // A reload of either does not forget it.
   await two.reload();
   await two.shows(3);
-  await two.page.waitForFunction(() => /** @type {any} */ (window).client.status.value.unsaved === 2);
+  await two.counts(2);
   await server.start();
   for (const tab of [one, two]) {
     await tab.is("saved");
@@ -208,12 +221,7 @@ test("a page without the socket is as truthful: nothing is saved before its ackn
 });
 
 test("a leader that closes hands over, with what was under way", async () => {
-  const ada = await profile();
-  const one = await ada.page();
-  await one.send("one");
-  await one.shows(1, "everywhere");
-  const two = await ada.page(one.id);
-  await two.shows(1);
+  const { ada, one, two } = await pair();
   await Promise.all([two.send("two"), one.page.close()]);
   await two.shows(2, "everywhere");
   await two.is("saved");
@@ -226,12 +234,7 @@ test("a leader that closes hands over, with what was under way", async () => {
 });
 
 test("what a page kept and told nobody before it went is saved by the one that leads", async () => {
-  const ada = await profile();
-  const one = await ada.page();
-  await one.send("one");
-  await one.shows(1, "everywhere");
-  const two = await ada.page(one.id);
-  await two.shows(1);
+  const { ada, one, two } = await pair();
   await two.page.evaluate(() => {
     BroadcastChannel.prototype.postMessage = () => undefined;
   });
@@ -249,12 +252,7 @@ test("what a page kept and told nobody before it went is saved by the one that l
 });
 
 test("a leader that does not wake up loses it to a page that is seen", async () => {
-  const ada = await profile();
-  const one = await ada.page();
-  await one.send("one");
-  await one.shows(1, "everywhere");
-  const two = await ada.page(one.id);
-  await two.shows(1);
+  const { ada, one, two } = await pair();
   // As with a page that the browser froze: it holds the lock, and answers nobody.
   await one.page.evaluate(() => {
     const post = BroadcastChannel.prototype.postMessage;
@@ -263,7 +261,7 @@ test("a leader that does not wake up loses it to a page that is seen", async () 
   });
   await two.reload();
   await two.page.waitForFunction(() => /** @type {any} */ (window).client.isLeader, undefined, {
-    timeout: 20_000,
+    timeout: PATIENCE_MS,
   });
   await two.send("two");
   await two.shows(2, "accepted");

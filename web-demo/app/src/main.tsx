@@ -26,3 +26,15 @@ if (root !== null && first !== undefined) {
 }
 // Another person in the address is another page: open copies of everything would only confuse.
 window.addEventListener("hashchange", () => location.reload());
+// With that the page comes up without the server, too. While developing, every load is to show what was just written.
+if (import.meta.env.PROD && "serviceWorker" in navigator) {
+  window.addEventListener("load", async () => {
+    try {
+      const kept = await navigator.serviceWorker.register("/sw.js");
+      // Browsers look for a new one by themselves, but when they like.
+      await kept.update();
+    } catch {
+      // No server just now, or a browser that keeps nothing (a private window, a full disk): the page works all the same.
+    }
+  });
+}

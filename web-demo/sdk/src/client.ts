@@ -256,7 +256,8 @@ export class Syncline {
     if (typeof offset === "number") this.#clock.correct(offset);
     const get = (path: string) => this.request(path);
     const markOf = (id: ConversationId) => this.conversations.mark(id)?.seq;
-    const summaries = new Summaries(home, get, markOf, (changes) => {
+    const untold = () => this.conversations.untold;
+    const summaries = new Summaries(home, get, markOf, untold, (changes) => {
       this.conversations.summariesChanged(changes.keys());
       void this.#openQuarters(changes.keys());
     });

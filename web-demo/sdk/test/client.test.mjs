@@ -312,3 +312,97 @@ test("a value is the same object until something of it changes", async () => {
   assert.equal(chat.value.messages[1], state.messages[1]);
   await ada.close();
 });
+
+test("a large conversation comes bit by bit and shows when it is whole; what is said meanwhile follows its end", async () => {
+  const ada = person();
+  const [phone, laptop] = [ada.device("phone"), ada.device("laptop", { online: false })];
+  const id = phone.conversations.create();
+  const words = "a few words, so that it takes several slices ".repeat(8);
+  for (let at = 0; at < 800; at += 1) phone.conversation(id).send(`${at} ${words}`);
+  await saved(phone);
+  const there = laptop.conversation(id);
+  /** @type {Set<number>} */
+  const counts = new Set();
+  there.subscribe(() => counts.add(there.value.messages.length));
+  const { document } = await laptop.document(`c/${id}`);
+  let changes = 0;
+  /** @type {string | undefined} */
+  let said;
+  document.doc.on("update", () => {
+    changes += 1;
+    if (changes === 2) said = there.send("meanwhile");
+  });
+  laptop.connect();
+  await until(there, ({ messages }) => messages.length === 801 && accepted(messages));
+  assert.ok(changes > 5, `it came in ${changes} parts`);
+  assert.deepEqual(
+    [...counts].filter((count) => count > 1 && count < 800),
+    [],
+  );
+  assert.equal(there.value.messages.at(-1)?.id, said);
+  await saved(laptop);
+  await ada.close();
+});
+
+test("what was told once is not asked for again after a reload, and an import of old conversations is", async () => {
+  const ada = person();
+  const day = 24 * 60 * 60;
+  const now = Math.floor(Date.now() / 1_000);
+  await bring(ada.user, 250, now);
+  let asked = 0;
+  /** @type {typeof fetch} */
+  const counted = (input, init) => {
+    if (String(input).includes("/conversations?")) asked += 1;
+    return fetch(input, init);
+  };
+  const told =
+    (/** @type {number} */ count) =>
+    /** @param {readonly import("../dist/index.js").ConversationRow[]} rows */
+    (rows) =>
+      rows.length === count && rows.every(({ last }) => last !== null);
+  const options = { fetch: counted, keep: 0 };
+  const first = ada.device("laptop", options);
+  await until(first.conversations, told(250));
+  await first.refresh();
+  await first.close();
+  assert.ok(asked >= 4, `${asked} pages of three lists`);
+  asked = 0;
+  const second = ada.device("laptop", options);
+  await until(second.conversations, told(250));
+  await saved(second);
+  await second.refresh();
+  assert.ok(asked > 0 && asked % 3 === 0, `one page of each list at a time, not ${asked}`);
+  await bring(ada.user, 260, now - 30 * day);
+  await until(second.conversations, (rows) => rows.length === 510);
+  await second.refresh();
+  await until(second.conversations, told(510));
+  await ada.close();
+});
+
+/** Imports so many conversations of one turn, the newest of which ended then. @param {string} user @param {number} count @param {number} end */
+async function bring(user, count, end) {
+  const account = Array.from({ length: count }, (_, at) => {
+    const [id, turn] = [crypto.randomUUID(), crypto.randomUUID()];
+    const message = {
+      id: turn,
+      author: { role: "user" },
+      create_time: end - at,
+      content: { content_type: "text", parts: [`turn ${at}`] },
+    };
+    const mapping = { [turn]: { id: turn, parent: null, children: [], message } };
+    return {
+      title: `Of ${end}, ${at}`,
+      conversation_id: id,
+      create_time: end - at,
+      update_time: end - at,
+      current_node: turn,
+      mapping,
+    };
+  });
+  const answer = await fetch(`${server.url}/v1/users/${user}/import`, {
+    method: "POST",
+    body: JSON.stringify(account),
+  });
+  assert.ok(answer.ok);
+  await answer.text();
+}

@@ -22,9 +22,12 @@ export function Composer(props: {
   const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
   // A draft that comes from this device's store, or was taken over from another one, fills the field.
   useEffect(() => {
-    if (draft === undefined || draft.text === known.current) return;
-    known.current = draft.text;
-    setText(draft.text);
+    const kept = known.current;
+    if (draft?.text === kept) return;
+    known.current = draft?.text;
+    if (draft !== undefined) setText(draft.text);
+    // It was sent from another device. What was typed here since then stays.
+    else setText((text) => (text === kept ? "" : text));
   }, [draft]);
   useEffect(() => () => clearTimeout(timer.current), []);
   const keep = (words: string) => {
@@ -42,6 +45,7 @@ export function Composer(props: {
     setText("");
     await keep(text.trim());
     const id = await conversation.sendDraft();
+    known.current = undefined;
     if (id !== undefined) device.assistant.owe(conversation.id, id);
   };
   const typed = (event: KeyboardEvent) => {

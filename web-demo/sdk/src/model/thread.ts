@@ -36,6 +36,9 @@ export class Thread {
   #touched = new Set<string>();
   #isRestructured = true;
   #isChanged = false;
+  #isPaused = false;
+  /** While it is paused and somebody waits for it: what came, to be read bit by bit as well. */
+  #unread: string[] | undefined;
 
   constructor(doc: Y.Doc, seen?: (hlc: Hlc) => void) {
     this.#doc = doc;
@@ -53,11 +56,31 @@ export class Thread {
 
   /** The branch that is shown, hidden messages left out, then what is pending by time and id. */
   get messages(): readonly Message[] {
+    if (this.#isPaused) {
+      this.#unread ??= [...this.#touched];
+      return this.#shown ?? NONE;
+    }
     if (this.#shown !== undefined && !this.#isRestructured && this.#touched.size === 0) return this.#shown;
     this.#shown = this.#isRestructured ? this.#rebuilt() : this.#patched();
     this.#isRestructured = false;
     this.#touched.clear();
     return this.#shown;
+  }
+
+  /** The last message that is shown, without a look at all the others. */
+  get tip(): Message | undefined {
+    const pending = this.#list([]).at(-1);
+    if (pending !== undefined) return pending;
+    const node = this.#shownBranch.findLast(({ id }) => this.#message(id)?.hidden === false);
+    return node === undefined ? undefined : this.#message(node.id);
+  }
+
+  /** Shows what was shown before, for as long as the document comes bit by bit. */
+  setPaused(isPaused: boolean): void {
+    if (isPaused === this.#isPaused) return;
+    this.#isPaused = isPaused;
+    this.#unread = undefined;
+    this.#notify();
   }
 
   /** All messages by number of acceptance, hidden ones too, then what is pending. */
@@ -104,9 +127,13 @@ export class Thread {
     this.#listeners.clear();
   }
 
-  #rebuilt(): readonly Message[] {
+  get #shownBranch(): readonly Node[] {
     this.#branch ??= this.#order.branch((parent) => winnerText(this.selected.field(parent)));
-    const list = this.#list(this.#branch.map((node) => node.id)).filter(
+    return this.#branch;
+  }
+
+  #rebuilt(): readonly Message[] {
+    const list = this.#list(this.#shownBranch.map((node) => node.id)).filter(
       (message) => !message.hidden || message.seq === null,
     );
     this.#positions = new Map(list.map((message, at) => [message.id, at]));
@@ -219,6 +246,10 @@ export class Thread {
       if (this.#messages.has(id)) this.#pending.add(id);
       else this.#pending.delete(id);
     }
+    if (this.#isPaused) {
+      this.#restructure();
+      return;
+    }
     // A container that came back, went, or became a message changes what is listed, not only what it says.
     const now = this.#message(id);
     if ((before === undefined) !== (now === undefined) || (!isAccepted && before?.at !== now?.at)) {
@@ -248,6 +279,7 @@ export class Thread {
   #touch(id: string): void {
     this.#cache.delete(id);
     this.#touched.add(id);
+    this.#unread?.push(id);
     this.#isChanged = true;
   }
 
@@ -257,7 +289,8 @@ export class Thread {
   }
 
   #notify(): void {
-    if (!this.#isChanged) return;
+    if (this.#isPaused) for (const id of this.#unread?.splice(0) ?? []) this.#message(id);
+    if (!this.#isChanged || this.#isPaused) return;
     this.#isChanged = false;
     for (const listener of this.#listeners) listener();
   }

@@ -2,11 +2,18 @@
  * The Hocuspocus provider and its socket, narrowed where their own book-keeping could claim too much.
  */
 import { HocuspocusProvider, HocuspocusProviderWebsocket, WebSocketStatus } from "@hocuspocus/provider";
-import { createDecoder, readVarString, readVarUint } from "lib0/decoding";
-import type * as Y from "yjs";
+import { createDecoder, readVarString, readVarUint, readVarUint8Array } from "lib0/decoding";
+import { createEncoder, toUint8Array, writeUint8Array, writeVarUint8Array } from "lib0/encoding";
+import * as Y from "yjs";
+import { slicesOf } from "./slices.ts";
 import type { Token } from "./token.ts";
+import { turn } from "./turns.ts";
 
+const SYNC = 0;
 const SYNC_STATUS = 8;
+/** Updates that are larger are applied in slices of that size, each a few milliseconds of work. */
+const SLICE_BYTES = 32 * 1024;
+const NO_CHANGES = Uint8Array.of(0, 0);
 const TYPES = ["sync", "awareness", "auth", "query-awareness", "", "stateless", "", "close", "status"];
 const SYNC_TYPES = ["step1", "step2", "update"];
 
@@ -108,6 +115,8 @@ export interface ProviderEvents {
   saved(count: number): void;
   /** The server will not take an edit that it was sent. */
   refused(): void;
+  /** A large update is being applied bit by bit, or all of it is. */
+  filling(isFilling: boolean): void;
 }
 
 /**
@@ -121,6 +130,10 @@ export class DocumentProvider extends HocuspocusProvider {
   #hasFailed = false;
   #offered = 0;
   #saved = 0;
+  /** What came while a large update is being applied, in its order. */
+  #waiting: MessageEvent<ArrayBuffer>[] | undefined;
+  /** Counts connections, so that the rest of an update of one that is gone is dropped: the next brings it. */
+  #connection = 0;
 
   constructor(name: string, document: Y.Doc, websocketProvider: DeviceSocket, token: Token) {
     super({ name, document, websocketProvider, token: () => token.held });
@@ -165,13 +178,63 @@ export class DocumentProvider extends HocuspocusProvider {
   }
 
   override onClose(): void {
+    this.#stopFilling();
     this.#hasStarted = false;
     this.#offered = 0;
     this.#saved = 0;
     super.onClose();
   }
 
+  override destroy(): void {
+    this.#stopFilling();
+    super.destroy();
+  }
+
   override onMessage(event: MessageEvent<ArrayBuffer>): void {
+    if (this.#waiting !== undefined) this.#waiting.push(event);
+    else if (event.data.byteLength <= SLICE_BYTES * 2) this.#receive(event);
+    else
+      this.#receiveLarge(event).catch((error: unknown) => {
+        this.#stopFilling();
+        throw error;
+      });
+  }
+
+  async #receiveLarge(event: MessageEvent<ArrayBuffer>): Promise<void> {
+    const bytes = new Uint8Array(event.data);
+    const decoder = createDecoder(bytes);
+    readVarString(decoder);
+    const isChange = readVarUint(decoder) === SYNC && readVarUint(decoder) !== 0;
+    if (!isChange) return this.#receive(event);
+    const head = bytes.slice(0, decoder.pos);
+    const connection = this.#connection;
+    this.#waiting = [];
+    this.events?.filling(true);
+    for (const slice of slicesOf(readVarUint8Array(decoder), SLICE_BYTES)) {
+      await turn();
+      if (connection !== this.#connection) return;
+      if (slice !== undefined) Y.applyUpdate(this.document, slice, this);
+    }
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    this.events?.filling(false);
+    // The provider hears of it as of one message that brings nothing more.
+    const rest = createEncoder();
+    writeUint8Array(rest, head);
+    writeVarUint8Array(rest, NO_CHANGES);
+    const { buffer } = toUint8Array(rest);
+    this.#receive(new MessageEvent("message", { data: buffer as ArrayBuffer }));
+    for (const late of waiting) this.onMessage(late);
+  }
+
+  #stopFilling(): void {
+    this.#connection += 1;
+    if (this.#waiting === undefined) return;
+    this.#waiting = undefined;
+    this.events?.filling(false);
+  }
+
+  #receive(event: MessageEvent<ArrayBuffer>): void {
     super.onMessage(event);
     const decoder = createDecoder(new Uint8Array(event.data));
     readVarString(decoder);

@@ -75,6 +75,7 @@ export class SyncedDocument {
   #status: Status;
   #peers: readonly PeerDevice[] = [];
   #arePeersStale = false;
+  #isFilling = false;
   #isClosed = false;
   #writes = 0;
   #written = 0;
@@ -108,6 +109,16 @@ export class SyncedDocument {
 
   get unsaved(): number {
     return this.#ledger.unsaved + this.#carrying;
+  }
+
+  /** Whether a large update is being applied bit by bit: what it says is not whole yet. */
+  get isFilling(): boolean {
+    return this.#isFilling;
+  }
+
+  setFilling(isFilling: boolean): void {
+    this.#isFilling = isFilling;
+    this.#changed();
   }
 
   setCarrying(edits: number): void {

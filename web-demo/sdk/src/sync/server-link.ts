@@ -94,6 +94,7 @@ export class ServerLink {
       },
       saved: (count) => this.#saved(count),
       refused: () => this.#rejected(),
+      filling: (isFilling) => this.#document.setFilling(isFilling),
     };
     // After the provider's own listener, which was there first: the edit is counted among its offers.
     const { doc, session } = this.#document;

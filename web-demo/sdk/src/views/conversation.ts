@@ -111,7 +111,7 @@ export class Conversation implements Live<ConversationState> {
 
   /** The last message that is shown; null where there is none. */
   async tip(): Promise<MessageId | null> {
-    return this.#do(({ thread }) => thread.messages.at(-1)?.id ?? null);
+    return this.#do(({ thread }) => thread.tip?.id ?? null);
   }
 
   /** One message, whether it is shown or not; undefined while the conversation is not open. */
@@ -238,7 +238,7 @@ export class Conversation implements Live<ConversationState> {
   #append({ document, thread }: OpenConversation, id: MessageId, message: NewMessage): void {
     const { pen, clock, user } = this.#host;
     const { parts, role = "user", alternativeTo, req = id, model, metadata } = message;
-    const parent = message.parent === undefined ? (thread.messages.at(-1)?.id ?? null) : message.parent;
+    const parent = message.parent === undefined ? (thread.tip?.id ?? null) : message.parent;
     const { doc } = document;
     const messages = doc.getMap<unknown>("messages");
     doc.transact(() => {
@@ -338,7 +338,8 @@ export class Conversation implements Live<ConversationState> {
     const { status, peers } = open.document;
     const { messages } = open.thread;
     const devices = peers.length === 0 ? NO_DEVICES : peers;
-    return { phase: "ready", messages, status, devices, unread: open.unread, ...beside };
+    const phase = open.document.isFilling && messages.length === 0 ? "loading" : "ready";
+    return { phase, messages, status, devices, unread: open.unread, ...beside };
   }
 
   #changed(): void {

@@ -94,6 +94,15 @@ export class Conversations implements Live<readonly ConversationRow[]> {
     return list;
   }
 
+  /** How many conversations stand in an index, and have no summary. */
+  get untold(): number {
+    let count = 0;
+    for (const [id, { size }] of this.#groups) {
+      if (size > 0 && !this.#gone.has(id) && this.#summaries?.get(id) === undefined) count += 1;
+    }
+    return count;
+  }
+
   /** One row, archived, deleted or neither. */
   get(id: ConversationId): ConversationRow | undefined {
     return this.#rows.get(id);

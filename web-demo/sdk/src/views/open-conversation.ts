@@ -68,11 +68,13 @@ export class OpenConversation {
     }
     this.#deliveries = new Deliveries(kept);
     this.thread.setEverywhere(this.#deliveries.everywhere);
+    this.thread.setPaused(document.isFilling);
     this.thread.watch(() => {
       this.tidy();
       this.#watcher?.();
     });
     this.#unsubscribe = document.subscribe(() => {
+      this.thread.setPaused(document.isFilling);
       const { report } = document.link;
       const devices = report?.devices.filter((device) => !host.isRevoked(device.id)) ?? [];
       if (this.#deliveries.report(report, devices, this.thread.last)) {
@@ -117,8 +119,8 @@ export class OpenConversation {
         );
         if (isAccepted) void this.#host.removeDraft(this.#id, req);
       }
-      const last = this.thread.messages.at(-1);
-      if (last === undefined) return;
+      const last = this.thread.tip;
+      if (last === undefined || this.document.isFilling) return;
       const mark = this.#host.readUpTo(this.#id);
       const seq = Math.max(0, this.thread.last - this.unread);
       this.#host.summarize(this.#id, { last: toTurn(last), read: seq, mark });

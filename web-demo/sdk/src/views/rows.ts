@@ -14,7 +14,7 @@ export interface ListFilter {
   readonly words?: string;
 }
 
-/** So many changed rows are put in one by one; more of them are cheaper to sort all at once. */
+/** So many changed rows are put in one by one; more of them are sorted and merged in. */
 const ONE_BY_ONE = 64;
 
 export function fits(row: ConversationRow, filter: ListFilter): boolean {
@@ -54,9 +54,23 @@ export function updateRows(
     if (row !== undefined && !kept.has(row) && fits(row, filter)) added.push(row);
   }
   if (rows.length === before.length && added.length === 0) return before;
-  if (added.length > ONE_BY_ONE) return rows.concat(added).sort(byPlace);
+  if (added.length > ONE_BY_ONE) return merged(rows, added.sort(byPlace));
   for (const row of added) rows.splice(placeFor(rows, row), 0, row);
   return rows;
+}
+
+/** Two sorted lists as one. */
+function merged(rows: readonly ConversationRow[], added: readonly ConversationRow[]): ConversationRow[] {
+  const all: ConversationRow[] = [];
+  let at = 0;
+  for (const row of rows) {
+    for (let next = added[at]; next !== undefined && byPlace(next, row) < 0; next = added[at]) {
+      all.push(next);
+      at += 1;
+    }
+    all.push(row);
+  }
+  return all.concat(added.slice(at));
 }
 
 function placeFor(rows: readonly ConversationRow[], row: ConversationRow): number {

@@ -30,6 +30,10 @@ export interface Summary {
 const PAGE = 200;
 /** No list is followed further than this. */
 const PAGES = 500;
+/** All of the lists are asked for again after so long, whatever was told meanwhile. */
+const WHOLE_MS = 24 * 60 * 60 * 1000;
+/** When that was last done, and how many conversations had no summary then. */
+const TOLD = "told";
 
 export type Get = (path: string) => Promise<unknown>;
 type Changed = (changes: ReadonlyMap<ConversationId, Summary>) => void;
@@ -39,12 +43,21 @@ export class Summaries {
   readonly #get: Get;
   readonly #changed: Changed;
   readonly #markOf: (id: ConversationId) => number | undefined;
+  readonly #untold: () => number;
   readonly #known = new Map<ConversationId, Summary>();
-  #isRunning = false;
-  #isComplete = false;
+  #running: Promise<boolean> | undefined;
+  #isLoaded = false;
 
-  constructor(home: Home, get: Get, markOf: (id: ConversationId) => number | undefined, changed: Changed) {
+  /** `untold` counts the conversations that are known and have no summary. */
+  constructor(
+    home: Home,
+    get: Get,
+    markOf: (id: ConversationId) => number | undefined,
+    untold: () => number,
+    changed: Changed,
+  ) {
     this.#home = home;
+    this.#untold = untold;
     this.#get = get;
     this.#changed = changed;
     this.#markOf = markOf;
@@ -66,6 +79,7 @@ export class Summaries {
       const summary = value as Summary;
       if (id !== undefined && !isSame(this.#known.get(id), summary)) changes.set(id, summary);
     }
+    this.#isLoaded = true;
     this.#enter(changes);
   }
 
@@ -82,21 +96,34 @@ export class Summaries {
     await this.#home.write([[`summary/${id}`, undefined]]);
   }
 
-  /** Asks the server. Answers whether anything was new. */
+  /** Asks the server, or waits for what is being asked. Answers whether anything was new. */
   async refresh(): Promise<boolean> {
-    if (this.#isRunning) return false;
-    this.#isRunning = true;
-    try {
-      const isWhole = !this.#isComplete;
-      let isNew = false;
-      for (const list of ["", "&archived=true", "&deleted=true"]) {
-        isNew = (await this.#fetch(list, isWhole)) || isNew;
-      }
-      this.#isComplete = true;
-      return isNew;
-    } finally {
-      this.#isRunning = false;
+    // A connection may be faster than the store: what is known already would be asked for again.
+    if (!this.#isLoaded) return false;
+    this.#running ??= this.#ask().finally(() => {
+      this.#running = undefined;
+    });
+    return this.#running;
+  }
+
+  async #ask(): Promise<boolean> {
+    const told = await this.#home.read(TOLD);
+    const [at, untold] = isRecord(told) ? [whole(told["at"]), whole(told["untold"])] : [];
+    const isDue = Math.abs(Date.now() - (at ?? 0)) > WHOLE_MS;
+    const isNew = await this.#follow(isDue);
+    // What came by import stands where its turns were written, not first.
+    if (!isDue && this.#untold() <= (untold ?? 0)) return isNew;
+    const isMore = !isDue && (await this.#follow(true));
+    await this.#home.write([[TOLD, { at: Date.now(), untold: this.#untold() }]]);
+    return isNew || isMore;
+  }
+
+  async #follow(isWhole: boolean): Promise<boolean> {
+    let isNew = false;
+    for (const list of ["", "&archived=true", "&deleted=true"]) {
+      isNew = (await this.#fetch(list, isWhole)) || isNew;
     }
+    return isNew;
   }
 
   /** Follows a list to its end, or to the first page after the pinned ones that says nothing new. */

@@ -1,5 +1,5 @@
 // @ts-check
-/** Starts, kills and restarts the real server binary on a folder of its own. */
+/** Starts, kills and restarts the real server binary on a folder of its own; for the tests here and in a browser. */
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -21,16 +21,18 @@ export class Server {
   #address = "127.0.0.1:0";
   /** @type {readonly string[]} */
   #flags = [];
+  #binary = BINARY;
 
   get url() {
     return `http://${this.#address}`;
   }
 
-  /** @param {readonly string[]} flags */
-  static async start(flags = ["--open"]) {
+  /** @param {readonly string[]} flags @param {string} binary */
+  static async start(flags = ["--open"], binary = BINARY) {
     const server = new Server();
     server.#flags = flags;
-    server.#data = await mkdtemp(join(tmpdir(), "syncline-sdk-"));
+    server.#binary = binary;
+    server.#data = await mkdtemp(join(tmpdir(), "syncline-test-"));
     await server.start();
     return server;
   }
@@ -38,14 +40,14 @@ export class Server {
   /** Starts on the same folder, and after the first time on the same port. */
   async start() {
     const flags = ["serve", ...this.#flags, "--listen", this.#address, "--data", this.#data];
-    const child = spawn(BINARY, flags, { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(this.#binary, flags, { stdio: ["ignore", "pipe", "pipe"] });
     this.#process = child;
     /** @type {string[]} */
     const log = [];
     createInterface({ input: child.stderr }).on("line", (line) => log.push(line));
     this.#address = await new Promise((resolve, reject) => {
       const fail = (/** @type {string} */ why) =>
-        reject(new Error(`${BINARY}: ${why}\n${log.slice(-20).join("\n")}`));
+        reject(new Error(`${this.#binary}: ${why}\n${log.slice(-20).join("\n")}`));
       const timer = setTimeout(() => fail("did not say that it is ready"), START_TIMEOUT_MS);
       child.once("error", (error) => fail(error.message));
       child.once("exit", (code, signal) => fail(`ended with ${code ?? signal}`));
@@ -68,13 +70,18 @@ export class Server {
   async token(user, device, ttl = "1h", role = "owner") {
     const who = ["--user", user, "--device", device, "--role", role];
     const flags = ["token", "--data", this.#data, ...who, "--ttl", ttl];
-    const { stdout } = await promisify(execFile)(BINARY, flags);
+    const { stdout } = await promisify(execFile)(this.#binary, flags);
     return stdout.trim();
+  }
+
+  get isRunning() {
+    const child = this.#process;
+    return child !== undefined && child.exitCode === null && child.signalCode === null;
   }
 
   async kill() {
     const child = this.#process;
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    if (child === undefined || !this.isRunning) return;
     const ended = once(child, "exit");
     child.kill("SIGKILL");
     await ended;
