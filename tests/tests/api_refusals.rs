@@ -10,7 +10,7 @@ fn ada(server: &Server) -> Api {
     Api::new(server, "ada", &token(server.data(), "ada", &["--device", "phone"]))
 }
 
-fn turn(part: Value) -> Value {
+fn turn(part: &Value) -> Value {
     json!({ "role": "user", "parts": [part] })
 }
 
@@ -22,19 +22,19 @@ async fn turns_and_drafts_that_cannot_be_shown_are_refused() {
     assert_eq!(ada.call("POST", "/conversations", long).await.problem(), (422, "unfit"));
     ada.post("/conversations", json!({ "id": FIRST, "origin": "x".repeat(4_096) })).await;
     let path = format!("/conversations/{FIRST}/messages");
-    let one = ada.post(&path, turn(json!({ "type": "text", "text": "one" }))).await;
+    let one = ada.post(&path, turn(&json!({ "type": "text", "text": "one" }))).await;
     let beside = format!("{path}/{}/alternatives", one["id"].as_str().expect("an id"));
     let image = json!({ "type": "file", "mediaType": "image/png", "url": "data:image/png;base64,AA==" });
     for part in [json!({ "text": "x" }), json!({ "type": "text" }), json!({ "erased": true }), image.clone()]
     {
-        let refused = ada.call("POST", &path, turn(part.clone())).await;
+        let refused = ada.call("POST", &path, turn(&part)).await;
         assert_eq!(refused.problem(), (422, "unfit"), "{part}");
         let refused = ada.call("POST", &beside, json!({ "parts": [part] })).await;
         assert_eq!(refused.problem(), (422, "unfit"), "{part}");
     }
     let draft = json!({ "text": "see", "attachments": [image] });
     assert_eq!(ada.call("PUT", &format!("/drafts/{FIRST}"), draft).await.problem(), (422, "unfit"));
-    let mut orphan = turn(json!({ "type": "text", "text": "two" }));
+    let mut orphan = turn(&json!({ "type": "text", "text": "two" }));
     orphan["parent"] = json!("nobody");
     assert_eq!(ada.call("POST", &path, orphan.clone()).await.problem(), (422, "unknown_parent"));
     orphan["parent"] = one["id"].clone();
@@ -68,7 +68,7 @@ async fn an_opinion_is_taken_back() {
     let ada = ada(&server);
     ada.post("/conversations", json!({ "id": FIRST })).await;
     let path = format!("/conversations/{FIRST}/messages");
-    let one = ada.post(&path, turn(json!({ "type": "text", "text": "one" }))).await;
+    let one = ada.post(&path, turn(&json!({ "type": "text", "text": "one" }))).await;
     let path = format!("{path}/{}/feedback", one["id"].as_str().expect("an id"));
     assert_eq!(ada.call("PUT", &path, json!({ "v": 1 })).await.ok()["feedback"]["v"], 1);
     assert_eq!(ada.call("PUT", &path, json!({})).await.problem(), (422, "bad_request"));

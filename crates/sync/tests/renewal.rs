@@ -31,10 +31,10 @@ impl Reader {
     /// Marks a conversation as read; returns the update.
     fn mark(&mut self, n: u64, seq: u64) -> Bytes {
         self.1 += 1;
-        let id = ConversationId::parse(&format!("018c1f3e-0000-7000-8000-{n:012}")).unwrap();
-        let stamp = Stamp { writer: Writer::parse("phone.s").unwrap(), hlc: Hlc::at(self.1) };
-        let edited = self.0.edit(|pen| marks::set(pen, &id, &stamp, seq, None)).unwrap();
-        edited.update.unwrap()
+        let id = ConversationId::parse(&format!("018c1f3e-0000-7000-8000-{n:012}")).expect("an id");
+        let stamp = Stamp { writer: Writer::parse("phone.s").expect("a writer"), hlc: Hlc::at(self.1) };
+        let edited = self.0.edit(|pen| marks::set(pen, &id, &stamp, seq, None)).expect("written");
+        edited.update.expect("an update")
     }
 }
 
@@ -43,11 +43,15 @@ fn settings() -> Settings {
 }
 
 fn seqs(replica: &mut Replica) -> BTreeMap<String, u64> {
-    marks::read(replica).unwrap().into_iter().map(|(id, mark)| (id[34..].to_owned(), mark.seq)).collect()
+    marks::read(replica)
+        .expect("marks")
+        .into_iter()
+        .map(|(id, mark)| (id[34..].to_owned(), mark.seq))
+        .collect()
 }
 
 fn read(checkpoint: &Checkpoint) -> BTreeMap<String, u64> {
-    seqs(&mut Replica::load([&checkpoint.update[..]]).unwrap())
+    seqs(&mut Replica::load([&checkpoint.update[..]]).expect("loads"))
 }
 
 /// A peer sets marks in three conversations, each saved, until the document is to be folded.
@@ -84,7 +88,7 @@ fn restarted(checkpoint: Checkpoint, dialect: Dialect) -> (Bench, PeerId) {
 fn stored(bench: &Bench) -> BTreeMap<String, u64> {
     let mut stored = bench.stored.clone().unwrap_or_default();
     stored.tail.extend(bench.appended.iter().cloned());
-    seqs(&mut Replica::load(fold::parts(&stored)).unwrap())
+    seqs(&mut Replica::load(fold::parts(&stored)).expect("loads"))
 }
 
 /// The update of the reply that asks for everything.

@@ -114,7 +114,7 @@ impl<'k> Leads<'k> {
         });
         let ranges = deleted.get(&client).map_or(&[][..], Vec::as_slice);
         let next = ranges.partition_point(|range| range.1 <= block.clock);
-        !ranges.get(next).is_some_and(|range| range.0 <= block.clock)
+        ranges.get(next).is_none_or(|range| range.0 > block.clock)
     }
 
     /// Follows a block, by index and id, to the entry in which its chain began, in the update itself and in what is

@@ -146,7 +146,7 @@ async fn spool(home: &Home, most: u64, body: Body) -> Result<File, Problem> {
     responses((status = 200, content_type = "application/zip", body = Vec<u8>), (status = "default", body = Problem)))]
 pub(super) async fn export(State(app): State<Arc<App>>, home: Home) -> Result<Response, Problem> {
     let place = place(&app)?;
-    let file = home.archive().await?;
+    let file = Box::pin(home.archive()).await?;
     let bytes = file
         .metadata()
         .map_err(|error| Problem::unavailable("no_room", format!("the archive cannot be read: {error}")))?

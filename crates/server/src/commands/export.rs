@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &Export) -> Result<(), Failure> {
 async fn archived(data: &std::path::Path, user: &str) -> Result<File, Failure> {
     let offline = open_offline(data).await?;
     let archive = match offline.home(user) {
-        Some(home) => home.archive().await.map_err(|problem| Failure::Check(problem.to_string())),
+        Some(home) => Box::pin(home.archive()).await.map_err(|problem| Failure::Check(problem.to_string())),
         None => Err(Failure::Check("the store is not open, which is a bug".to_owned())),
     };
     offline.close().await?;

@@ -105,7 +105,7 @@ pub(super) async fn backup(
     let data = app.config.data.clone();
     let (send, mut pieces) = mpsc::channel(PIECES);
     tokio::task::spawn_blocking(move || {
-        write_backup(&*store, with.blobs.unwrap_or(true).then_some(&data), send)
+        write_backup(&*store, with.blobs.unwrap_or(true).then_some(&data), send);
     });
     let first = match pieces.recv().await {
         Some(Ok(first)) => first,
