@@ -214,8 +214,12 @@ export class Hub {
       (document) => {
         if (this.#slots.get(name) === slot) this.#opened(slot, document);
       },
-      () => this.#slots.delete(name),
+      () => {
+        this.#slots.delete(name);
+        this.#judge();
+      },
     );
+    this.#judge();
     return slot;
   }
 
@@ -512,6 +516,14 @@ export class Hub {
     // What was erased for good is no trouble of the others.
     const isGone = (status: Status) => status.kind === "refused" && status.code === "gone";
     const all = documents.map((document) => document.status);
+    // What is still being opened may hold something unsaved, and edits may wait for it: nobody can say yet.
+    if (documents.length < this.#slots.size) {
+      all.push(
+        this.#isOn
+          ? { kind: "connecting", unsaved: 0 }
+          : { kind: "offline", cause: "switched-off", unsaved: 0 },
+      );
+    }
     const statuses = all.every(isGone) ? all : all.filter((status) => !isGone(status));
     if (this.isLeader)
       return worst(this.#isSwept ? statuses : [...statuses, { kind: "connecting", unsaved: 0 }]);
