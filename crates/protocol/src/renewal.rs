@@ -49,6 +49,8 @@ struct Plan<'a> {
     scan: Scan<'a>,
     owners: Vec<Owner>,
     keys: Vec<&'a str>,
+    /// The deleted ranges of each client, ascending.
+    deleted: HashMap<u64, Vec<(u32, u32)>>,
 }
 
 /// Lists what a whole state holds of the entries of a root map.
@@ -72,7 +74,7 @@ pub fn survey(state: &[u8], root: &str) -> Result<Survey, Refusal> {
             let chain = &mut chains[key as usize];
             chain.blocks += 1;
             chain.bytes += bytes;
-            let is_live = block.content != Content::Deleted && !covers(&deleted, block.clock);
+            let is_live = block.content != Content::Deleted && !covers(deleted, block.clock);
             if is_live {
                 chain.live = Some((client, block.clock));
             }
@@ -107,7 +109,7 @@ pub fn retire(
             };
             if goes {
                 let is_gone = matches!(block.content, Content::Gc | Content::Deleted)
-                    || (block.clock..block.end()).all(|clock| covers(&deleted, clock));
+                    || (block.clock..block.end()).all(|clock| covers(deleted, clock));
                 if !is_gone {
                     return Ok(None);
                 }
@@ -180,7 +182,11 @@ impl<'a> Plan<'a> {
     fn of(state: &'a [u8], root: &str) -> Result<Self, Refusal> {
         let scan = scan(state, &Limits::stored())?;
         let owners = vec![Owner::Unknown; scan.blocks.len()];
-        let mut plan = Self { scan, owners, keys: Vec::new() };
+        let mut deleted: HashMap<u64, Vec<(u32, u32)>> = HashMap::new();
+        for delete in &scan.deletes {
+            deleted.entry(delete.client).or_default().push((delete.start, delete.end));
+        }
+        let mut plan = Self { scan, owners, keys: Vec::new(), deleted };
         let mut index: HashMap<&'a str, u32> = HashMap::new();
         let sections: HashMap<u64, (u32, u32)> =
             plan.scan.sections.iter().map(|section| (section.client, section.blocks)).collect();
@@ -232,9 +238,8 @@ impl<'a> Plan<'a> {
     }
 
     /// Returns the deleted ranges of a client, ascending.
-    fn deleted(&self, client: u64) -> Vec<(u32, u32)> {
-        let deletes = self.scan.deletes.iter().filter(|delete| delete.client == client);
-        deletes.map(|delete| (delete.start, delete.end)).collect()
+    fn deleted(&self, client: u64) -> &[(u32, u32)] {
+        self.deleted.get(&client).map_or(&[], Vec::as_slice)
     }
 }
 

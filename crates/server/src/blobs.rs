@@ -162,7 +162,16 @@ pub(crate) struct Blobs {
     looking: tokio::sync::Mutex<()>,
 }
 
+/// What is said of a folder in which a restore did not come to its end.
+pub(crate) const HALF_RESTORED: &str =
+    "a restore into this folder did not come to its end: remove the folder and restore again";
+
 impl Blobs {
+    /// Says whether a restore into a data folder was begun and did not come to its end.
+    pub(crate) fn is_half_restored(data: &Path) -> bool {
+        data.join(backup::DRAFT).exists()
+    }
+
     /// Opens the shelf in a data folder.
     pub(crate) fn new(data: &Path, engine: Arc<Engine>, limits: &Limits) -> Arc<Self> {
         Arc::new(Self {

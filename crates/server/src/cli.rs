@@ -237,6 +237,9 @@ pub struct Export {
     /// The file to write; it must not be there yet
     #[arg(long, value_name = "FILE.zip")]
     pub to: PathBuf,
+    /// Leaves the blobs out
+    #[arg(long)]
+    pub without_blobs: bool,
 }
 
 /// Lists what was erased for good, one receipt a line as JSON, and checks that each is as it was sealed.

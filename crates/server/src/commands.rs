@@ -27,6 +27,7 @@ use syncline_store::{
 use tokio::runtime::Runtime;
 
 use crate::{
+    blobs::{Blobs, HALF_RESTORED},
     cli::{Failure, stack_bytes},
     config,
     offline::Offline,
@@ -34,8 +35,17 @@ use crate::{
 
 /// Refuses a folder that no server ever used: a mistyped one is not to be made.
 fn check_existing(data: &Path) -> Result<(), Failure> {
+    check_restored(data)?;
     if !data.join(STORE_FOLDER).is_dir() && !data.join(MARKER_FILE).exists() {
         return Err(Failure::Usage(format!("{} is no data folder of a syncline server", data.display())));
+    }
+    Ok(())
+}
+
+/// Refuses a folder in which a restore did not come to its end.
+fn check_restored(data: &Path) -> Result<(), Failure> {
+    if Blobs::is_half_restored(data) {
+        return Err(Failure::Usage(format!("{}: {HALF_RESTORED}", data.display())));
     }
     Ok(())
 }

@@ -18,7 +18,10 @@ use syncline_store::{
     sled_store::{Expect, SledStore},
 };
 
-use crate::finder::Place;
+use crate::{
+    blobs::{Blobs, HALF_RESTORED},
+    finder::Place,
+};
 
 pub use layers::{Loaded, load};
 pub use limits::Limits;
@@ -155,6 +158,9 @@ impl Config {
     /// # Errors
     /// As [`SledStore::open_folder`].
     pub fn open_store(&self) -> Result<SledStore, StoreError> {
+        if Blobs::is_half_restored(&self.data) {
+            return Err(StoreError::Damaged(HALF_RESTORED.to_owned()));
+        }
         SledStore::open_folder(&self.data, &self.limits.store_options(), Expect::Any)
     }
 

@@ -158,6 +158,7 @@ impl<S: Wire> Connection<S> {
             // Taken before it looks: an end that begins in between waits until what is read was given to its documents.
             let turn = self.open.registry.givers.token();
             let reading = !draining.is_cancelled();
+            let turn = reading.then_some(turn);
             let event = tokio::select! {
                 biased;
                 () = stopping.cancelled() => Event::Stop,
@@ -179,13 +180,13 @@ impl<S: Wire> Connection<S> {
             // A socket that is never silent must not keep the time from passing.
             let timed = if Instant::now() >= self.deadline() { self.timers().await } else { Ok(()) };
             let outcome = outcome.and(timed);
+            // Not kept while writing: a reader that does not read holds up nobody's end.
+            drop(turn);
             if matches!(outcome, Err(Closing::Gone)) {
                 // The library answers a close frame; a data frame behind that is against the protocol.
                 let _ = self.flush().await;
                 return Closing::Gone;
             }
-            // Not kept while writing: a reader that does not read holds up nobody's end.
-            drop(turn);
             // What was owed before a fault is still written.
             let written = self.write().await;
             if let Err(closing) = outcome.and(written) {

@@ -106,9 +106,9 @@ impl Session {
         self.note_offer(id, replica.known(), &theirs, now_ms, fx);
         let known = replica.known();
         let Some(peer) = self.peer_mut(id) else { return };
-        // It has edits that are not here, and lacks some that are: the renewal may be among those.
-        let offers = || theirs.iter().any(|(client, clock)| clock > known.clock(client));
-        peer.may_be_late = known.is_renewed() && !known.covered_by(&theirs) && offers();
+        // It lacks some edits that are here, and the renewal may be among those: what it sets before it has them stands
+        // beside what was collected, whether it has edits for us already or makes them in a moment.
+        peer.may_be_late = known.is_renewed() && !theirs.is_empty() && !known.covered_by(&theirs);
         if peer.join.dialect == Dialect::Plain {
             peer.confirmation = confirmation(replica.known(), &theirs);
         }

@@ -36,6 +36,8 @@ use crate::{
 const ENTRY_BYTES: usize = 8 + 5;
 /// Where memory is short a document that was used this lately stays: it is most likely used again.
 const HURRIED_MS: u64 = 1_000;
+/// A document for which there was no room is tried again after this long.
+const CROWDED_MS: u64 = 500;
 /// The count before the entries, at its longest.
 const COUNT_BYTES: usize = 8;
 
@@ -346,6 +348,18 @@ impl Session {
         self.drain(now_ms, fx);
     }
 
+    /// Takes it as an answer to [`Effect::Load`] that there is no room for the document for now: whoever waits is turned
+    /// away, and who comes back after a moment has it tried again.
+    pub fn crowded(&mut self, reason: &str, now_ms: u64, fx: &mut Vec<Effect>) {
+        if !matches!(self.body, Body::Loading) {
+            return;
+        }
+        self.back(now_ms);
+        let at_ms = (now_ms + CROWDED_MS).saturating_sub(self.settings.reload_after_ms);
+        self.body = Body::Failed { reason: reason.to_owned(), at_ms };
+        self.drain(now_ms, fx);
+    }
+
     fn rest(&mut self, stored: Stored) {
         self.applied = stored.sequence;
         self.last_delete = stored.sequence;
@@ -438,9 +452,11 @@ impl Session {
         if self.is_open() { self.size } else { 0 }
     }
 
-    /// Memory is short: what nobody used for a moment need not wait longer to leave it.
+    /// Memory is short: what nobody used for a moment need not wait longer to leave it. What somebody has open and would
+    /// have to be folded first waits all the same: it would be written anew at every pause.
     pub fn hurry(&mut self, now_ms: u64) {
-        if now_ms >= self.used_ms + HURRIED_MS {
+        let is_cheap = self.unfolded.0 == 0 || self.is_empty();
+        if is_cheap && now_ms >= self.used_ms + HURRIED_MS {
             self.used_ms = self.used_ms.min(now_ms.saturating_sub(self.settings.evict_after_ms));
         }
     }

@@ -91,7 +91,7 @@ impl Session {
                     return self.refuse(
                         take,
                         "gap",
-                        "this update needs edits that the server does not have",
+                        "this update needs edits that the server does not have: send the whole document's state",
                         fx,
                     );
                 }

@@ -1,6 +1,6 @@
 //! Judges what comes late to a map whose history was renewed (see `renewal.rs`): no mark is lost for it.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use yrs::Any;
 
@@ -9,7 +9,7 @@ use crate::{
     hlc::{Clock, Hlc},
     ids::Writer,
     json,
-    register::{Entry, Field, Ranking, split},
+    register::{Entry, Ranking, split},
     schema::{is_erasure_mark, is_marked_erased},
 };
 
@@ -26,15 +26,22 @@ pub(super) fn judge(
     clock: &mut Clock,
     now_ms: u64,
 ) {
-    let put_away = bench.offences(root).into_iter().filter_map(|(key, committed)| Some((key, committed?)));
-    let put_away: Vec<(Arc<str>, Any)> = put_away.collect();
-    for (key, value) in late.into_iter().chain(put_away) {
-        let Some((field, writer)) = split(&key) else { continue };
-        if writer.is_server() || is_erasure_mark(&key) || is_marked_erased(bench.pen, root, &key) {
-            continue;
+    let mut strongest: BTreeMap<String, Entry> = BTreeMap::new();
+    for (key, value) in late {
+        if !offer(&mut strongest, bench, root, &key, &value) && bench.pen.get(root, &key).is_none() {
+            // What nobody here understands stands where it was meant to stand.
+            bench.moved.entry((root, key.clone())).or_insert(None);
+            bench.pen.set(root, key.clone(), value);
         }
-        let Some(mut entry) = Entry::parse(Writer::server(), &value) else { continue };
-        let standing = fields.read(bench.pen.txn(), root, field, ranking);
+    }
+    let put_away: Vec<_> = bench.offences(root).into_iter().collect();
+    for (key, committed) in put_away {
+        if let Some(committed) = committed {
+            offer(&mut strongest, bench, root, &key, &committed);
+        }
+    }
+    for (field, mut entry) in strongest {
+        let standing = fields.read(bench.pen.txn(), root, &field, ranking);
         if entry.hlc.is_future(now_ms) {
             // As any other value from the future; it may have been overruled just now.
             let is_overruled = |stands: &Entry| stands.hlc >= Hlc::at(now_ms) && stands.value == entry.value;
@@ -43,7 +50,7 @@ pub(super) fn judge(
             }
             entry.hlc = clock.tick(now_ms);
         }
-        if counts(&standing, &entry) {
+        if standing.entries().iter().any(|stands| rank(stands) >= rank(&entry)) {
             continue;
         }
         clock.observe(entry.hlc, now_ms);
@@ -55,8 +62,32 @@ pub(super) fn judge(
     }
 }
 
-/// Says whether a field holds a value that is as strong as this one, whoever wrote it.
-fn counts(standing: &Field, entry: &Entry) -> bool {
-    let rank = |entry: &Entry| (entry.hlc, json::whole(&entry.value));
-    standing.entries().iter().any(|stands| rank(stands).cmp(&rank(entry)) != Ordering::Less)
+/// Notes a value where it is the strongest of its field so far: each field is read once, however many values come. Says
+/// whether it is a register's.
+fn offer(
+    strongest: &mut BTreeMap<String, Entry>,
+    bench: &Bench<'_, '_, '_>,
+    root: &'static str,
+    key: &str,
+    value: &Any,
+) -> bool {
+    let Some((field, writer)) = split(key) else { return is_marked(bench, root, key) };
+    if writer.is_server() || is_marked(bench, root, key) {
+        return true;
+    }
+    let Some(entry) = Entry::parse(Writer::server(), value) else { return false };
+    if strongest.get(field).is_none_or(|strongest| rank(strongest) < rank(&entry)) {
+        strongest.insert(field.to_owned(), entry);
+    }
+    true
+}
+
+/// Says whether a key says that something was erased, or belongs to what was.
+fn is_marked(bench: &Bench<'_, '_, '_>, root: &'static str, key: &str) -> bool {
+    is_erasure_mark(key) || is_marked_erased(bench.pen, root, key)
+}
+
+/// Orders the values of a field by their strength, whoever wrote them.
+fn rank(entry: &Entry) -> (Hlc, Option<u64>) {
+    (entry.hlc, json::whole(&entry.value))
 }

@@ -150,11 +150,7 @@ fn short(text: &str) -> Result<Any, Unfit> {
 pub fn folders(replica: &mut Replica) -> Result<Vec<Folder>, Broken> {
     replica.read(|doc| {
         let groups = grouped(register::read(&doc.transact(), FOLDERS, Ranking::Time));
-        let parents: BTreeMap<String, String> = groups
-            .iter()
-            .filter_map(|(id, fields)| Some((id.clone(), text(fields, "parent")?)))
-            .filter(|(_, parent)| groups.contains_key(parent))
-            .collect();
+        let parents = parents_in(&groups);
         let cycles = in_cycles(&parents);
         let folders = groups.into_iter().map(|(id, fields)| Folder {
             parent: parents.get(&id).filter(|_| !cycles.contains(id.as_str())).cloned(),
@@ -166,6 +162,22 @@ pub fn folders(replica: &mut Replica) -> Result<Vec<Folder>, Broken> {
         });
         folders.collect()
     })
+}
+
+fn parents_in(groups: &BTreeMap<String, BTreeMap<String, Field>>) -> BTreeMap<String, String> {
+    groups
+        .iter()
+        .filter_map(|(id, fields)| Some((id.clone(), text(fields, "parent")?)))
+        .filter(|(_, parent)| groups.contains_key(parent))
+        .collect()
+}
+
+/// Returns the parent of each folder as it is set: also those in a circle, which [`folders`] shows at the top.
+///
+/// # Errors
+/// [`Broken`].
+pub fn folder_parents(replica: &mut Replica) -> Result<BTreeMap<String, String>, Broken> {
+    replica.read(|doc| parents_in(&grouped(register::read(&doc.transact(), FOLDERS, Ranking::Time))))
 }
 
 /// Finds the folders that stand in themselves, some levels up. Each folder is walked over once.

@@ -1,6 +1,6 @@
 //! A user's devices, as they are named, and the folders of the sidebar.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json,
@@ -164,7 +164,7 @@ impl Home {
             }
             fields.iter().try_for_each(profile::check_folder)?;
             if let Some(parent) = moved_to(&fields)
-                && leads_to(&folders, parent, &wanted)
+                && leads_to(&profile::folder_parents(desk.replica())?, parent, &wanted)
             {
                 let detail = format!(
                     "folder {wanted} cannot stand in {parent}: that is the folder itself, or stands in it; move \
@@ -192,12 +192,10 @@ fn moved_to(fields: &[FolderField]) -> Option<&str> {
 }
 
 /// Says whether a folder is another one, or stands in it. Devices that move folders at the same time may have made a
-/// circle; nothing is looked at twice.
-fn leads_to(folders: &[profile::Folder], from: &str, to: &str) -> bool {
-    let parents: HashMap<&str, &str> =
-        folders.iter().filter_map(|folder| Some((folder.id.as_str(), folder.parent.as_deref()?))).collect();
-    std::iter::successors(Some(from), |at| parents.get(at).copied())
-        .take(folders.len() + 1)
+/// circle: the walk ends after as many steps as there are folders.
+fn leads_to(parents: &BTreeMap<String, String>, from: &str, to: &str) -> bool {
+    std::iter::successors(Some(from), |at| parents.get(*at).map(String::as_str))
+        .take(parents.len() + 1)
         .any(|at| at == to)
 }
 

@@ -17,12 +17,13 @@ use std::{
 use axum::{
     Json,
     body::Body,
-    extract::{Request, State},
+    extract::{Query, Request, State, rejection::QueryRejection},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderValue, StatusCode, header};
+use serde::Deserialize;
 use syncline_document::schema::{
     Kind,
     conversation::{self, Branch},
@@ -138,15 +139,26 @@ async fn spool(home: &Home, most: u64, body: Body) -> Result<File, Problem> {
     Ok(file)
 }
 
+/// What an export is to hold.
+#[derive(Debug, Deserialize)]
+pub(super) struct With {
+    blobs: Option<bool>,
+}
+
 /// Gives out all of a user's state as a zip of JSON files and of the files that messages refer to, which imports again.
 /// Its `blobs.json` says which of these are in it (`blobs`), which are not and why (`left`), and which names in messages
 /// stand for nothing here (`absent`).
 #[utoipa::path(get, path = "/v1/users/{user}/export", tag = "transfer",
-    params(("user" = String, Path)),
+    params(("user" = String, Path), ("blobs" = Option<bool>, Query, description = "false leaves the files out")),
     responses((status = 200, content_type = "application/zip", body = Vec<u8>), (status = "default", body = Problem)))]
-pub(super) async fn export(State(app): State<Arc<App>>, home: Home) -> Result<Response, Problem> {
+pub(super) async fn export(
+    State(app): State<Arc<App>>,
+    home: Home,
+    with: Result<Query<With>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(with) = with?;
     let place = place(&app)?;
-    let file = Box::pin(home.archive()).await?;
+    let file = Box::pin(home.archive(with.blobs.unwrap_or(true))).await?;
     let bytes = file
         .metadata()
         .map_err(|error| Problem::unavailable("no_room", format!("the archive cannot be read: {error}")))?

@@ -12,14 +12,14 @@ use std::{
 
 use sha2::{Digest, Sha256};
 use syncline_store::{
-    Store, StoreError,
+    Row, Store, StoreError,
     export::{FileSink, FileSource},
 };
 
 use super::{BLOB, Blob, FOLDER, Key, Name, PAGE, make_folders, parse_key, path, row_key};
 
-/// Where blobs are while a restore is under way.
-const DRAFT: &str = "blobs.restoring";
+/// Where blobs are while a restore is under way. As long as it is there the restore did not come to its end.
+pub(crate) const DRAFT: &str = "blobs.restoring";
 
 /// All blobs of a store, one after the other, for a backup.
 pub(crate) struct Carried<'a> {
@@ -126,6 +126,24 @@ impl<'a> Restored<'a> {
 
     fn draft(&self) -> PathBuf {
         self.data.join(DRAFT)
+    }
+
+    /// Forgets blobs of which the backup holds neither the content nor a word: they were removed while it was made.
+    pub(crate) fn settle(&self) -> Result<(), StoreError> {
+        let mut carried = Carried::new(self.store, &self.data);
+        let mut rows = Vec::new();
+        while let Some((key, _)) = carried.next_row()? {
+            let (user, name) = &key;
+            let is_here = [DRAFT, FOLDER].iter().any(|at| path(&self.data.join(at), user, *name).exists());
+            let is_named = self.left.iter().any(|(left, _)| *left == format!("{user}/{name}"));
+            if !is_here && !is_named {
+                rows.push(Row { key: row_key(BLOB, &key), value: None });
+            }
+            if rows.len() >= PAGE {
+                self.store.commit(&[], &std::mem::take(&mut rows))?;
+            }
+        }
+        self.store.commit(&[], &rows)
     }
 
     /// Gives the blobs their places. Where some are there already they stay: the same name is the same content.

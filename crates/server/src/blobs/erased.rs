@@ -15,12 +15,32 @@ use super::{
 };
 use crate::app::Open;
 
-/// Removes the blobs of a user that these documents referred to until something of them was erased, and to which nothing
-/// refers now. Returns how many went. The documents are scrubbed already.
-pub(crate) async fn remove(open: &Open, user: &str, documents: &[DocumentName]) -> Result<u64, Trouble> {
-    let (store, owner, scrubbed) = (open.store.clone(), user.to_owned(), documents.to_vec());
+/// Which blobs may go with what was erased.
+#[derive(Debug)]
+pub(crate) struct Doomed {
+    /// What a part of was erased: a blob that it named once and does not any more may go.
+    pub(crate) document: DocumentName,
+    /// The drafts, scrubbed too. What they named some time may be on its way in a message: of them only what stood in the
+    /// erased ones may go.
+    pub(crate) drafts: DocumentName,
+    /// What stood in those.
+    pub(crate) drafted: BTreeSet<Name>,
+}
+
+/// Returns the names of blobs in a text.
+pub(crate) fn names_in(text: &[u8]) -> BTreeSet<Name> {
+    mentions::names_in(text).collect()
+}
+
+/// Removes the blobs of a user to which only what was erased referred, and to which nothing refers now. Returns how many
+/// went. The documents are scrubbed already.
+pub(crate) async fn remove(open: &Open, user: &str, doomed: Doomed) -> Result<u64, Trouble> {
+    let Doomed { document, drafts, drafted } = doomed;
+    let (store, owner, scrubbed) = (open.store.clone(), user.to_owned(), document.clone());
     let finding = tokio::task::spawn_blocking(move || candidates(&*store, &owner, &scrubbed));
-    let names = finding.await.map_err(|_| Trouble::Closed)??;
+    let mut names = finding.await.map_err(|_| Trouble::Closed)??;
+    names.extend(drafted);
+    let documents = &[document, drafts];
     let mut removed = 0;
     for name in names {
         let key: Key = (user.into(), name);
@@ -33,23 +53,15 @@ pub(crate) async fn remove(open: &Open, user: &str, documents: &[DocumentName]) 
     Ok(removed)
 }
 
-/// Lists the blobs, and uploads on their way, that one of some documents mentioned once and does not any more.
-fn candidates(
-    store: &dyn Store,
-    user: &str,
-    documents: &[DocumentName],
-) -> Result<BTreeSet<Name>, StoreError> {
-    let mut candidates = BTreeSet::new();
-    for document in documents {
-        let mut mentioned = mentioned(store, user, document)?;
-        if let Some(stored) = store.read(document)?.filter(|_| !mentioned.is_empty()) {
-            mentions::still_in(&stored, &mentioned).iter().for_each(|name| {
-                mentioned.remove(name);
-            });
-        }
-        candidates.append(&mut mentioned);
+/// Lists the blobs, and uploads on their way, that a document mentioned once and does not any more.
+fn candidates(store: &dyn Store, user: &str, document: &DocumentName) -> Result<BTreeSet<Name>, StoreError> {
+    let mut mentioned = mentioned(store, user, document)?;
+    if let Some(stored) = store.read(document)?.filter(|_| !mentioned.is_empty()) {
+        mentions::still_in(&stored, &mentioned).iter().for_each(|name| {
+            mentioned.remove(name);
+        });
     }
-    Ok(candidates)
+    Ok(mentioned)
 }
 
 /// Lists the blobs that a row says a document mentioned; the limits on a user's blobs bound it.

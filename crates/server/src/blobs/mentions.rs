@@ -97,7 +97,7 @@ fn gather(bytes: &[u8], names: &mut BTreeSet<Name>) {
 }
 
 /// Goes through the names that stand in some bytes.
-fn names_in(bytes: &[u8]) -> impl Iterator<Item = Name> {
+pub(super) fn names_in(bytes: &[u8]) -> impl Iterator<Item = Name> {
     memmem::find_iter(bytes, FORM).filter_map(|at| {
         let digits = bytes.get(at + FORM.len()..at + FORM.len() + 64)?;
         Name::parse(std::str::from_utf8(digits).ok()?)

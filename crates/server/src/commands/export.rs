@@ -27,12 +27,13 @@ pub(crate) fn run(arguments: &Export) -> Result<(), Failure> {
     match (&home.data, &home.server) {
         (Some(data), _) => {
             check_existing(data)?;
-            let mut archive = runtime()?.block_on(archived(data, &home.user))?;
+            let mut archive = runtime()?.block_on(archived(data, &home.user, !arguments.without_blobs))?;
             io::copy(&mut archive, &mut out).map_err(|error| unwritable(&arguments.to, &error))?;
         }
         (None, Some(server)) => {
             let remote = Remote::patient(server, home.token.as_deref())?;
-            remote.copy(&format!("/v1/users/{}/export", encode(&home.user)), &mut out)?;
+            let with = if arguments.without_blobs { "?blobs=false" } else { "" };
+            remote.copy(&format!("/v1/users/{}/export{with}", encode(&home.user)), &mut out)?;
         }
         (None, None) => return Err(Failure::Usage("give --data or --server".to_owned())),
     }
@@ -55,10 +56,12 @@ pub(crate) fn run(arguments: &Export) -> Result<(), Failure> {
     }
 }
 
-async fn archived(data: &std::path::Path, user: &str) -> Result<File, Failure> {
+async fn archived(data: &std::path::Path, user: &str, with_blobs: bool) -> Result<File, Failure> {
     let offline = open_offline(data).await?;
     let archive = match offline.home(user) {
-        Some(home) => Box::pin(home.archive()).await.map_err(|problem| Failure::Check(problem.to_string())),
+        Some(home) => {
+            Box::pin(home.archive(with_blobs)).await.map_err(|problem| Failure::Check(problem.to_string()))
+        }
         None => Err(Failure::Check("the store is not open, which is a bug".to_owned())),
     };
     offline.close().await?;

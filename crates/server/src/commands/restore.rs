@@ -15,10 +15,10 @@ use syncline_store::{
 use crate::{
     blobs::{
         FOLDER,
-        backup::{Restored, discard},
+        backup::{DRAFT, Restored, discard},
     },
     cli::{Failure, Restore},
-    commands::{MARKER_FILE, STORE_FOLDER, erasures, print},
+    commands::{MARKER_FILE, STORE_FOLDER, check_restored, erasures, print},
 };
 
 /// What a restore makes in a data folder.
@@ -26,6 +26,7 @@ const MADE: [&str; 6] = [STORE_FOLDER, MARKER_FILE, "syncline.json.new", "reserv
 
 pub(crate) fn run(arguments: &Restore) -> Result<(), Failure> {
     let data = &arguments.data;
+    check_restored(data)?;
     let file = File::open(&arguments.file)
         .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", arguments.file.display())))?;
     if data.join(STORE_FOLDER).exists() || data.join(MARKER_FILE).exists() {
@@ -58,12 +59,15 @@ struct Done {
 
 fn restore(arguments: &Restore, file: File) -> Result<Done, Failure> {
     let data = &arguments.data;
-    let store = SledStore::open_folder(data, &SledOptions::default(), Expect::Nothing)?;
     let unwritable = |error: io::Error| Failure::Check(format!("cannot write {}: {error}", data.display()));
-    // Of one that was killed.
-    discard(data).map_err(unwritable)?;
+    // Nobody opens a folder in which it is: one that is killed is not taken for a whole one.
+    fs::create_dir_all(data.join(DRAFT)).map_err(unwritable)?;
+    let store = SledStore::open_folder(data, &SledOptions::default(), Expect::Nothing)?;
     let mut blobs = Restored::new(&store, data);
     let exported = import_with(&store, &mut blobs, &mut BufReader::with_capacity(1 << 20, file))?;
+    if exported.files.is_some() {
+        blobs.settle()?;
+    }
     store.mark()?;
     let again = arguments.erasures.as_deref().map(|ledger| erasures::replay(&store, ledger)).transpose()?;
     let (whole, left) = (blobs.whole, std::mem::take(&mut blobs.left));

@@ -154,12 +154,8 @@ impl Document {
         let Some(me) = self.me.upgrade() else { return };
         let runtime = self.engine.runtime.clone();
         if self.engine.resident.is_full() {
-            let full = "the server has as many documents open as it may: try again in a while";
-            self.engine.metrics.refused("open_bytes");
             // Not from here: the document is being worked on.
-            runtime.spawn(async move {
-                me.enter_epoch(epoch, |session, now, fx| session.loaded(Err(full.to_owned()), now, fx));
-            });
+            runtime.spawn(async move { me.turn_away(epoch) });
             return;
         }
         self.engine.metrics.loaded();
@@ -171,6 +167,10 @@ impl Document {
                     tracing::error!(document = %me.name, reason, "document cannot be loaded");
                     me.engine.metrics.load_failed();
                 }
+                // Others were loaded meanwhile.
+                if me.engine.resident.is_full() {
+                    return me.turn_away(epoch);
+                }
                 me.enter_epoch(epoch, |session, now, fx| {
                     session.loaded(outcome, now, fx);
                     me.forget_revoked(session);
@@ -179,6 +179,12 @@ impl Document {
             });
         };
         self.engine.journal.load(self.name.clone(), Box::new(reply));
+    }
+
+    fn turn_away(&self, epoch: u64) {
+        const FULL: &str = "the server has as many documents open as it may: try again in a while";
+        self.engine.metrics.refused("open_bytes");
+        self.enter_epoch(epoch, |session, now, fx| session.crowded(FULL, now, fx));
     }
 
     /// Has a session forget the devices that were signed out while it was not in memory.

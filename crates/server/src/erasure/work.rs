@@ -1,10 +1,15 @@
 //! The steps of an erasure. Each may be done again: a crash leaves off anywhere.
 
+use std::collections::BTreeSet;
+
 use syncline_document::{
-    Pen,
+    Broken, Pen,
     ids::ConversationId,
     record::Origin,
-    schema::{self, Kind, conversation, drafts},
+    schema::{
+        self, Kind, conversation,
+        drafts::{self, Draft},
+    },
 };
 use syncline_protocol::names::DocumentName;
 use syncline_store::StoreError;
@@ -16,7 +21,15 @@ use super::{
     scrub::{self, How, blocking, scrub},
     sweep,
 };
-use crate::{app::Open, blobs::erased, clock::now_ms, edits::SubmitError};
+use crate::{
+    app::Open,
+    blobs::{
+        Name,
+        erased::{self, Doomed},
+    },
+    clock::now_ms,
+    edits::SubmitError,
+};
 
 /// Documents listed at a time.
 const PAGE: usize = 256;
@@ -93,6 +106,8 @@ impl Erasures {
         let (name, drafts) = (document(target, &format!("c/{id}"))?, document(target, "drafts")?);
         let wanted = message.to_owned();
         let erasure = write(open, &name, move |pen, _| conversation::erase_repeats(pen, &wanted)).await??;
+        let requests = erasure.requests.clone();
+        let drafted = drafted(open, &drafts, id, move |draft| requests.contains(&draft.req)).await?;
         let (requests, of) = (erasure.requests, id.clone());
         write(open, &drafts, move |pen, _| {
             requests.iter().map(|request| drafts::remove_sent(pen, &of, request)).sum::<usize>()
@@ -113,7 +128,7 @@ impl Erasures {
         open.registry.forget_pending(&name);
         let erased = scrub(journal, &[(name.clone(), How::Bare), (drafts.clone(), How::Cleansed)]).await?;
         self.tell(target).await?;
-        let blobs = blobs(open, target, &[name.clone(), drafts]).await?;
+        let blobs = blobs(open, target, Doomed { document: name.clone(), drafts, drafted }).await?;
         Ok(Removed {
             documents: vec![name.to_string()],
             document_count: 1,
@@ -133,12 +148,14 @@ impl Erasures {
         let journal = &open.registry.engine().journal;
         let name = document(target, &format!("c/{id}"))?;
         open.registry.burn(ledger::reason(target), |open| *open == name);
+        let drafts = document(target, "drafts")?;
         let index = Kind::Index(id.quarter());
         let shared = [
             (index.clone(), document(target, &format!("index/{}", id.quarter()))?),
             (Kind::Marks, document(target, "marks")?),
-            (Kind::Drafts, document(target, "drafts")?),
+            (Kind::Drafts, drafts.clone()),
         ];
+        let drafted = drafted(open, &drafts, id, |_| true).await?;
         let mut rows = 0;
         let mut doomed = vec![(name.clone(), How::Whole)];
         for (kind, shared) in shared {
@@ -155,7 +172,7 @@ impl Erasures {
         self.tell(target).await?;
         // What was on its way to the tables when the name was burned.
         rows += sweep::remove_all(journal, name.as_str()).await?;
-        let blobs = blobs(open, target, &[name.clone(), document(target, "drafts")?]).await?;
+        let blobs = blobs(open, target, Doomed { document: name.clone(), drafts, drafted }).await?;
         Ok(Removed {
             documents: vec![name.to_string()],
             document_count: 1,
@@ -205,9 +222,27 @@ impl Erasures {
     }
 }
 
-/// Removes the blobs to which only what was erased of these documents referred.
-async fn blobs(open: &Open, target: &Target, documents: &[DocumentName]) -> Result<u64, ErasureError> {
-    let removed = erased::remove(open, &target.user, documents).await;
+/// Lists the blobs in the drafts that an erasure removes. One that was interrupted finds none any more: the collector has
+/// those in a day.
+async fn drafted(
+    open: &Open,
+    name: &DocumentName,
+    id: &ConversationId,
+    is_removed: impl Fn(&Draft) -> bool + Send + 'static,
+) -> Result<BTreeSet<Name>, ErasureError> {
+    let id = id.clone();
+    let seen = open.registry.look(name, move |replica| {
+        let drafts = drafts::read(replica)?;
+        let removed = drafts.iter().filter(|draft| draft.conversation == id.as_str() && is_removed(draft));
+        let attached = removed.flat_map(|draft| &draft.attachments);
+        Ok::<_, Broken>(attached.flat_map(|one| erased::names_in(one.to_string().as_bytes())).collect())
+    });
+    seen.await?.map_err(|broken| ErasureError::Engine(broken.to_string()))
+}
+
+/// Removes the blobs to which only what was erased referred.
+async fn blobs(open: &Open, target: &Target, doomed: Doomed) -> Result<u64, ErasureError> {
+    let removed = erased::remove(open, &target.user, doomed).await;
     removed.map_err(|error| ErasureError::Derived(format!("the files of what was erased: {error}")))
 }
 

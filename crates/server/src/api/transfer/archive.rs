@@ -29,7 +29,7 @@ type Writer = archive::Writer<BufWriter<File>>;
 
 impl Home {
     /// Writes all of the user's state into an archive: a file beside the store that goes with its handle.
-    pub(crate) async fn archive(&self) -> Result<File, Problem> {
+    pub(crate) async fn archive(&self, with_blobs: bool) -> Result<File, Problem> {
         let now = now_ms();
         let file = BufWriter::new(spooled(self)?);
         let mut writer = archive::Writer::new(file, &self.user, now).map_err(failed)?;
@@ -63,7 +63,7 @@ impl Home {
         writer.marks(&archive::Marks { marks }).map_err(failed)?;
         let drafts = self.look(&Kind::Drafts, drafts::read).await?;
         writer.drafts(&archive::Drafts { drafts }).map_err(failed)?;
-        let writer = self.with_blobs(writer).await?;
+        let writer = if with_blobs { self.with_blobs(writer).await? } else { writer };
         let mut file =
             writer.finish().map_err(failed)?.into_inner().map_err(|error| unwritable(error.into_error()))?;
         file.seek(SeekFrom::Start(0)).map_err(unwritable)?;
@@ -107,10 +107,12 @@ fn copy(
         if is_over() {
             return Err(Problem::unavailable("restarting", "the export was stopped before its end"));
         }
-        shelf.room_for(blob.bytes)?;
         let (key, sha256): (Key, _) = ((user.clone(), name), name.to_string());
         let entry = archive::Blob { sha256: sha256.clone(), bytes: blob.bytes, media_type: Some(blob.kind) };
         let outcome = match File::open(shelf.path(&key)) {
+            _ if shelf.room_for(blob.bytes).is_err() => {
+                Err("the server's disk has no room for it in an archive: fetch it with GET".to_owned())
+            }
             _ if blob.bytes > room => {
                 Err(format!("the blobs of one archive have at most {most} bytes together: fetch it with GET"))
             }

@@ -1,6 +1,6 @@
 //! The moments of a collection that a running server is in for milliseconds only.
 
-use std::convert::Infallible;
+use std::{collections::BTreeSet, convert::Infallible};
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -10,7 +10,7 @@ use syncline_store::{CommitReport, Writer, WriterOptions, memory::MemoryStore};
 
 use super::*;
 use crate::{
-    blobs::{Found, upload::Received},
+    blobs::{Found, erased::Doomed, upload::Received},
     config::Config,
     document::Document,
     erasure::Erasures,
@@ -157,7 +157,11 @@ async fn what_an_erased_document_mentioned_is_remembered_until_its_blob_is_gone(
         assert_eq!(is_known(), known, "an erasure that dies here has to find it again");
     }
     open.blobs.write(vec![mentioned()]).await.expect("written");
-    let remove = || crate::blobs::erased::remove(&open, "ada", &erased);
+    let remove = || {
+        let drafts = DocumentName::parse("ada/drafts").expect("a name");
+        let doomed = Doomed { document: erased[0].clone(), drafts, drafted: BTreeSet::new() };
+        crate::blobs::erased::remove(&open, "ada", doomed)
+    };
     assert_eq!(remove().await.expect("removed"), 1);
     assert!(!is_there(&open, &key) && !is_known());
     assert_eq!(remove().await.expect("nothing to do"), 0);
