@@ -343,3 +343,27 @@ async fn a_failed_restore_leaves_nothing_behind_and_the_next_one_works() {
     }
     assert_eq!(fs::read_to_string(used.join("secret")).expect("kept"), "kept");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_was_killed_is_not_taken_for_a_whole_one() {
+    let server = Server::fresh(&["--open"]).expect("ready");
+    put(&server, &content(3_000)).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (to, data) = (folder.path().join("backup"), folder.path().join("data"));
+    assert!(run(["backup", "--server", &server.url(""), "--to", text(&to)]).status.success());
+    assert!(run(["restore", "--data", text(&data), text(&to)]).status.success());
+    assert!(run(["verify", "--data", text(&data)]).status.success());
+    // What one that was killed leaves.
+    fs::create_dir(data.join("blobs.restoring")).expect("made");
+    let data = text(&data);
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--data", data];
+    for (arguments, code) in [
+        (&["verify", "--data", data][..], 2),
+        (&["restore", "--data", data, text(&to)][..], 2),
+        (&serve[..], 4),
+    ] {
+        let refused = run(arguments);
+        assert_eq!(refused.status.code(), Some(code), "{}", said(&refused));
+        assert!(said(&refused).contains("did not come to its end"), "{}", said(&refused));
+    }
+}
