@@ -1,9 +1,10 @@
 // @ts-check
-/** A large document comes bit by bit: what is thrown meanwhile, and what cannot be applied at all. */
+/** A large document comes bit by bit: what is thrown or sent meanwhile, and what cannot be applied at all. */
 import assert from "node:assert/strict";
 import { after, before, mock, test } from "node:test";
 import { createDecoder, readVarString, readVarUint } from "lib0/decoding";
 import WebSocket from "ws";
+import { textOf } from "../dist/index.js";
 import { device as open, saved, until } from "./support/device.mjs";
 import { Server } from "./support/server.mjs";
 
@@ -53,6 +54,16 @@ async function pair(user, options = {}) {
     await Promise.all([phone.close(), laptop.close()]);
   };
   return { phone, laptop, id, here, there, first, document, close };
+}
+
+/** Calls back in the midst of a large update, once. @param {import("../dist/index.js").SyncedDocument} document @param {() => void} work */
+function midway(document, work) {
+  let slices = 0;
+  document.doc.on("update", (_update, origin) => {
+    if (origin !== document.serverOrigin || !document.isFilling) return;
+    slices += 1;
+    if (slices === 3) queueMicrotask(work);
+  });
 }
 
 test("listeners that throw lose nothing of a large update, nor of what comes behind it", async (context) => {
@@ -121,5 +132,27 @@ test("a large update that cannot be applied is asked for again, and is not calle
   assert.ok(again > seen.indexOf("step1"), seen.join());
   assert.ok(!seen.slice(0, again).includes("stateless"), `called received: ${seen.join()}`);
   assert.match(told.join("\n"), /cannot be applied/);
+  await close();
+});
+
+test("what is sent while a conversation comes bit by bit follows what is shown, at once", async () => {
+  const { laptop, here, there, first, document, close } = await pair("sent");
+  /** @type {import("../dist/index.js").MessageId[]} */
+  const said = [];
+  /** @type {unknown[]} */
+  const parents = [];
+  midway(document, () => {
+    for (const words of ["meanwhile", "and more"]) {
+      const message = there.send(words);
+      said.push(message);
+      parents.push(there.message(message)?.parent);
+    }
+  });
+  laptop.connect();
+  const isWhole = (/** @type {import("../dist/index.js").ConversationState} */ { messages }) =>
+    messages.length === TURNS + 3 && messages.every(({ seq }) => seq !== null);
+  const [{ messages }] = await Promise.all([until(there, isWhole), until(here, isWhole)]);
+  assert.deepEqual(parents, [first, said[0]]);
+  assert.deepEqual(messages.slice(-2).map(textOf), ["meanwhile", "and more"]);
   await close();
 });

@@ -258,6 +258,7 @@ export class Conversation implements Live<ConversationState> {
       container.set("head", store(head));
       container.set("parts", store(parts));
       messages.set(id, container);
+      thread.said(id);
     }, pen);
   }
 

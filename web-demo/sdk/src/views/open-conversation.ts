@@ -61,14 +61,13 @@ export class OpenConversation {
     this.#id = id;
     const { doc } = document;
     const observe = (hlc: Parameters<Clock["observe"]>[0]) => host.clock.observe(hlc);
-    this.thread = new Thread(doc, observe);
+    this.thread = new Thread(doc, observe, document.isFilling);
     this.control = new Registers(doc.getMap("control"), "time", observe);
     for (const registers of [this.thread.selected, this.thread.feedback, this.thread.hidden]) {
       host.pen.fold(registers, "time");
     }
     this.#deliveries = new Deliveries(kept);
     this.thread.setEverywhere(this.#deliveries.everywhere);
-    this.thread.setPaused(document.isFilling);
     this.thread.watch(() => {
       this.tidy();
       this.#watcher?.();
