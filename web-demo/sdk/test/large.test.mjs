@@ -1,5 +1,5 @@
 // @ts-check
-/** A large document comes bit by bit: what is thrown or sent meanwhile, and what cannot be applied at all. */
+/** A large document comes bit by bit: what is thrown, sent or marked meanwhile, and what cannot be applied at all. */
 import assert from "node:assert/strict";
 import { after, before, mock, test } from "node:test";
 import { createDecoder, readVarString, readVarUint } from "lib0/decoding";
@@ -154,5 +154,26 @@ test("what is sent while a conversation comes bit by bit follows what is shown, 
   const [{ messages }] = await Promise.all([until(there, isWhole), until(here, isWhole)]);
   assert.deepEqual(parents, [first, said[0]]);
   assert.deepEqual(messages.slice(-2).map(textOf), ["meanwhile", "and more"]);
+  await close();
+});
+
+test("nothing is marked as read before all of it is shown", async () => {
+  const { laptop, id, there, document, close } = await pair("read");
+  const before = laptop.conversations.mark(id)?.seq;
+  /** @type {Promise<boolean>} */
+  const marked = new Promise((resolve, reject) => {
+    midway(document, () => {
+      there.markRead().then(() => resolve(document.isFilling), reject);
+      assert.ok(document.isFilling);
+    });
+  });
+  /** @type {(number | undefined)[]} */
+  const marks = [];
+  document.doc.on("update", () => document.isFilling && marks.push(laptop.conversations.mark(id)?.seq));
+  laptop.connect();
+  assert.equal(await marked, false, "marked while it came");
+  assert.deepEqual([...new Set(marks)], [before]);
+  const { messages } = await until(there, ({ messages }) => messages.length === TURNS + 1);
+  assert.equal(laptop.conversations.mark(id)?.seq, messages.at(-1)?.seq);
   await close();
 });
