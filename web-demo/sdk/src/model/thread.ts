@@ -36,12 +36,16 @@ export class Thread {
   #touched = new Set<string>();
   #isRestructured = true;
   #isChanged = false;
-  #isPaused = false;
+  #isPaused: boolean;
+  /** While it is paused: what was shown last before, or said since. */
+  #end: MessageId | undefined;
   /** While it is paused and somebody waits for it: what came, to be read bit by bit as well. */
   #unread: string[] | undefined;
 
-  constructor(doc: Y.Doc, seen?: (hlc: Hlc) => void) {
+  /** One that begins paused has shown nothing yet. */
+  constructor(doc: Y.Doc, seen?: (hlc: Hlc) => void, isPaused = false) {
     this.#doc = doc;
+    this.#isPaused = isPaused;
     this.#messages = doc.getMap("messages");
     this.#accepted = doc.getMap("accepted");
     this.#state = doc.getMap("state");
@@ -67,8 +71,12 @@ export class Thread {
     return this.#shown;
   }
 
-  /** The last message that is shown, without a look at all the others. */
+  /**
+   * The last message that is shown, without a look at all the others. While it is paused the one that was shown last
+   * before or said since, whatever has come: the end of a half may stand in a branch that nobody chose.
+   */
   get tip(): Message | undefined {
+    if (this.#isPaused) return this.#end === undefined ? undefined : this.message(this.#end);
     const pending = this.#list([]).at(-1);
     if (pending !== undefined) return pending;
     const node = this.#shownBranch.findLast(({ id }) => this.#message(id)?.hidden === false);
@@ -78,9 +86,15 @@ export class Thread {
   /** Shows what was shown before, for as long as the document comes bit by bit. */
   setPaused(isPaused: boolean): void {
     if (isPaused === this.#isPaused) return;
+    this.#end = isPaused ? this.tip?.id : undefined;
     this.#isPaused = isPaused;
     this.#unread = undefined;
     this.#notify();
+  }
+
+  /** Notes what was said here: what is said next follows it, paused or not. */
+  said(id: MessageId): void {
+    if (this.#isPaused) this.#end = id;
   }
 
   /** All messages by number of acceptance, hidden ones too, then what is pending. */

@@ -117,6 +117,8 @@ export interface ProviderEvents {
   refused(): void;
   /** A large update is being applied bit by bit, or all of it is. */
   filling(isFilling: boolean): void;
+  /** A large update cannot be applied: what is here is not what was sent, and the sync has to begin anew. */
+  unreadable(): void;
 }
 
 /**
@@ -134,6 +136,8 @@ export class DocumentProvider extends HocuspocusProvider {
   #waiting: MessageEvent<ArrayBuffer>[] | undefined;
   /** Counts connections, so that the rest of an update of one that is gone is dropped: the next brings it. */
   #connection = 0;
+  /** What was thrown first by those who heard of a large update. */
+  #failure: { readonly error: unknown } | undefined;
 
   constructor(name: string, document: Y.Doc, websocketProvider: DeviceSocket, token: Token) {
     super({ name, document, websocketProvider, token: () => token.held });
@@ -196,42 +200,85 @@ export class DocumentProvider extends HocuspocusProvider {
     else
       this.#receiveLarge(event).catch((error: unknown) => {
         this.#stopFilling();
-        throw error;
+        tell("A large update cannot be applied; the connection begins anew", error);
+        this.events?.unreadable();
       });
   }
 
+  /** Whoever hears of it may throw: the rest comes nevertheless, as it does where an update is applied at once. */
   async #receiveLarge(event: MessageEvent<ArrayBuffer>): Promise<void> {
     const bytes = new Uint8Array(event.data);
     const decoder = createDecoder(bytes);
     readVarString(decoder);
     const isChange = readVarUint(decoder) === SYNC && readVarUint(decoder) !== 0;
-    if (!isChange) return this.#receive(event);
+    if (!isChange) {
+      this.#attempt(() => this.#receive(event));
+      return this.#tellFailure();
+    }
     const head = bytes.slice(0, decoder.pos);
     const connection = this.#connection;
-    this.#waiting = [];
-    this.events?.filling(true);
-    for (const slice of slicesOf(readVarUint8Array(decoder), SLICE_BYTES)) {
-      await turn();
-      if (connection !== this.#connection) return;
-      if (slice !== undefined) Y.applyUpdate(this.document, slice, this);
+    const waiting: MessageEvent<ArrayBuffer>[] = [];
+    this.#waiting = waiting;
+    this.#attempt(() => this.events?.filling(true));
+    try {
+      for (const slice of slicesOf(readVarUint8Array(decoder), SLICE_BYTES)) {
+        await turn();
+        if (connection !== this.#connection) return;
+        if (slice !== undefined) this.#apply(slice);
+      }
+      this.#waiting = undefined;
+      this.#attempt(() => this.events?.filling(false));
+      // The provider hears of it as of one message that brings nothing more.
+      const rest = createEncoder();
+      writeUint8Array(rest, head);
+      writeVarUint8Array(rest, NO_CHANGES);
+      const { buffer } = toUint8Array(rest);
+      const whole = new MessageEvent("message", { data: buffer as ArrayBuffer });
+      for (const message of [whole, ...waiting]) {
+        if (connection !== this.#connection) return;
+        this.#attempt(() => this.onMessage(message));
+      }
+    } finally {
+      this.#tellFailure();
     }
-    const waiting = this.#waiting;
-    this.#waiting = undefined;
-    this.events?.filling(false);
-    // The provider hears of it as of one message that brings nothing more.
-    const rest = createEncoder();
-    writeUint8Array(rest, head);
-    writeVarUint8Array(rest, NO_CHANGES);
-    const { buffer } = toUint8Array(rest);
-    this.#receive(new MessageEvent("message", { data: buffer as ArrayBuffer }));
-    for (const late of waiting) this.onMessage(late);
+  }
+
+  /** Throws where the slice cannot be applied, not where a listener throws who hears of it. */
+  #apply(slice: Uint8Array): void {
+    let isApplied = false;
+    const apply = () => {
+      Y.applyUpdate(this.document, slice, this);
+      isApplied = true;
+    };
+    try {
+      // Within a transaction, since listeners are called at its end only.
+      Y.transact(this.document, apply, this, false);
+    } catch (error) {
+      if (!isApplied) throw error;
+      this.#failure ??= { error };
+    }
+  }
+
+  #attempt(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#failure ??= { error };
+    }
+  }
+
+  #tellFailure(): void {
+    if (this.#failure === undefined) return;
+    tell("Caught an error of those who hear of an update", this.#failure.error);
+    this.#failure = undefined;
   }
 
   #stopFilling(): void {
     this.#connection += 1;
     if (this.#waiting === undefined) return;
     this.#waiting = undefined;
-    this.events?.filling(false);
+    this.#attempt(() => this.events?.filling(false));
+    this.#tellFailure();
   }
 
   #receive(event: MessageEvent<ArrayBuffer>): void {
@@ -251,4 +298,10 @@ export class DocumentProvider extends HocuspocusProvider {
     this.#saved += 1;
     if (!this.#hasFailed) this.events?.saved(this.saved);
   }
+}
+
+/** As y-protocols tells of what listeners throw when an update is applied at once. */
+function tell(what: string, error: unknown): void {
+  // biome-ignore lint/suspicious/noConsole: it is the app's own error, or nothing that an app could mend
+  console.error(what, error);
 }

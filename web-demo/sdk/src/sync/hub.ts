@@ -77,6 +77,7 @@ export class Hub {
   #leaders: Status | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
   #retryMs = REFUSED_MS;
+  #unreadableMs = REFUSED_MS;
   #isVisible = true;
 
   constructor(options: HubOptions) {
@@ -328,6 +329,7 @@ export class Hub {
         if (refusal.code === "unavailable") this.#retryLater();
         else this.#options.rejected?.(slot.name, refusal);
       },
+      unreadable: () => this.#unreadable(),
       gone: (reason) => this.#options.gone?.(slot.name, reason),
     });
     slot.link = link;
@@ -360,6 +362,13 @@ export class Hub {
     }, this.#retryMs);
     inBackground(this.#retry);
     this.#retryMs = Math.min(this.#retryMs * 2, REFUSED_MAX_MS);
+  }
+
+  /** Slower each time, though the connection itself succeeds: the other documents are cut off with it. */
+  #unreadable(): void {
+    this.#retryMs = this.#unreadableMs;
+    this.#retryLater();
+    this.#unreadableMs = this.#retryMs;
   }
 
   #power(isOn: boolean): void {

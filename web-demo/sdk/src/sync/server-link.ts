@@ -22,6 +22,8 @@ export interface LinkEvents {
   tokenRefused(reason: string): void;
   /** An edit was not taken. */
   rejected(refusal: Refusal): void;
+  /** What the server sent cannot be applied: the sync has to begin anew. */
+  unreadable(): void;
   /** The document was erased for good. */
   gone(reason: string): void;
 }
@@ -95,6 +97,7 @@ export class ServerLink {
       saved: (count) => this.#saved(count),
       refused: () => this.#rejected(),
       filling: (isFilling) => this.#document.setFilling(isFilling),
+      unreadable: () => this.#events.unreadable(),
     };
     // After the provider's own listener, which was there first: the edit is counted among its offers.
     const { doc, session } = this.#document;

@@ -183,9 +183,13 @@ export class Conversation implements Live<ConversationState> {
     return this.#do(({ control }) => this.#host.pen.write(control, `${verb}/${target}`, value));
   }
 
-  /** Marks what is shown as read, up to a message or to the end. */
+  /** Marks what is shown as read, up to a message or to the end; once it is whole, while it comes bit by bit. */
   markRead(upTo?: MessageId): Promise<void> {
-    return this.#do(async ({ thread }) => {
+    return this.#do(async (open) => {
+      await open.whenFilled();
+      // Another copy took its place meanwhile, or it was erased.
+      if (open !== this.#open) return this.#gone === undefined ? this.markRead(upTo) : undefined;
+      const { thread } = open;
       const message =
         upTo === undefined ? thread.messages.findLast(({ seq }) => seq !== null) : thread.message(upTo);
       const seq = upTo === undefined ? thread.last : (message?.seq ?? undefined);
@@ -258,6 +262,7 @@ export class Conversation implements Live<ConversationState> {
       container.set("head", store(head));
       container.set("parts", store(parts));
       messages.set(id, container);
+      thread.said(id);
     }, pen);
   }
 

@@ -53,6 +53,7 @@ export class OpenConversation {
   #watcher: (() => void) | undefined;
   #unread: { readonly last: number; readonly read: number; readonly count: number } | undefined;
   #isSummarizing = false;
+  readonly #waiting = new Set<() => void>();
 
   constructor(use: Use, document: SyncedDocument, host: ConversationHost, kept: unknown, id: ConversationId) {
     this.document = document;
@@ -61,20 +62,20 @@ export class OpenConversation {
     this.#id = id;
     const { doc } = document;
     const observe = (hlc: Parameters<Clock["observe"]>[0]) => host.clock.observe(hlc);
-    this.thread = new Thread(doc, observe);
+    this.thread = new Thread(doc, observe, document.isFilling);
     this.control = new Registers(doc.getMap("control"), "time", observe);
     for (const registers of [this.thread.selected, this.thread.feedback, this.thread.hidden]) {
       host.pen.fold(registers, "time");
     }
     this.#deliveries = new Deliveries(kept);
     this.thread.setEverywhere(this.#deliveries.everywhere);
-    this.thread.setPaused(document.isFilling);
     this.thread.watch(() => {
       this.tidy();
       this.#watcher?.();
     });
     this.#unsubscribe = document.subscribe(() => {
       this.thread.setPaused(document.isFilling);
+      if (!document.isFilling) this.#filled();
       const { report } = document.link;
       const devices = report?.devices.filter((device) => !host.isRevoked(device.id)) ?? [];
       if (this.#deliveries.report(report, devices, this.thread.last)) {
@@ -90,7 +91,9 @@ export class OpenConversation {
     this.#watcher = watcher;
   }
 
+  /** Of what is shown: it stays as it was while the document comes bit by bit. */
   get unread(): number {
+    if (this.document.isFilling) return this.#unread?.count ?? 0;
     const [last, read] = [this.thread.last, this.#host.readUpTo(this.#id)];
     if (this.#unread?.last !== last || this.#unread.read !== read) {
       this.#unread = { last, read, count: this.thread.unread(read) };
@@ -98,12 +101,23 @@ export class OpenConversation {
     return this.#unread.count;
   }
 
+  /** Resolves once the document is whole: at once, unless it is coming bit by bit. So it does when this is closed. */
+  async whenFilled(): Promise<void> {
+    if (this.document.isFilling) await new Promise<void>((resolve) => this.#waiting.add(resolve));
+  }
+
   close(): void {
     this.#watcher = undefined;
     this.#unsubscribe();
+    this.#filled();
     this.thread.destroy();
     this.control.destroy();
     this.#use.release();
+  }
+
+  #filled(): void {
+    for (const resolve of this.#waiting) resolve();
+    this.#waiting.clear();
   }
 
   /** Tells the list what was said last, and clears drafts whose message is accepted; once for a burst of changes. */

@@ -30,9 +30,12 @@ export interface Summary {
 const PAGE = 200;
 /** No list is followed further than this. */
 const PAGES = 500;
-/** All of the lists are asked for again after so long, whatever was told meanwhile. */
-const WHOLE_MS = 24 * 60 * 60 * 1000;
-/** When that was last done, and how many conversations had no summary then. */
+/** All of the lists are asked for again after so long: a turn that was erased further down moves nothing to the front. */
+const WHOLE_MS = 60 * 60 * 1000;
+/**
+ * When that was last done, and how many conversations had no summary then. It is not there while a walk is beyond the
+ * first page of a list: one that breaks off is done again as a whole, since the first page says nothing new the next time.
+ */
 const TOLD = "told";
 
 export type Get = (path: string) => Promise<unknown>;
@@ -47,6 +50,8 @@ export class Summaries {
   readonly #known = new Map<ConversationId, Summary>();
   #running: Promise<boolean> | undefined;
   #isLoaded = false;
+  /** A walk is beyond the first page of a list, or broke off there. */
+  #isWalking = false;
 
   /** `untold` counts the conversations that are known and have no summary. */
   constructor(
@@ -109,13 +114,21 @@ export class Summaries {
   async #ask(): Promise<boolean> {
     const told = await this.#home.read(TOLD);
     const [at, untold] = isRecord(told) ? [whole(told["at"]), whole(told["untold"])] : [];
-    const isDue = Math.abs(Date.now() - (at ?? 0)) > WHOLE_MS;
+    const isDue = this.#isWalking || Math.abs(Date.now() - (at ?? 0)) > WHOLE_MS;
     const isNew = await this.#follow(isDue);
     // What came by import stands where its turns were written, not first.
-    if (!isDue && this.#untold() <= (untold ?? 0)) return isNew;
+    if (!isDue && this.#untold() <= (untold ?? 0)) {
+      if (this.#isWalking) await this.#end(told);
+      return isNew;
+    }
     const isMore = !isDue && (await this.#follow(true));
-    await this.#home.write([[TOLD, { at: Date.now(), untold: this.#untold() }]]);
+    await this.#end({ at: Date.now(), untold: this.#untold() });
     return isNew || isMore;
+  }
+
+  async #end(told: unknown): Promise<void> {
+    this.#isWalking = false;
+    await this.#home.write([[TOLD, told]]);
   }
 
   async #follow(isWhole: boolean): Promise<boolean> {
@@ -138,12 +151,17 @@ export class Summaries {
         const read = readItem(item, this.#markOf);
         if (read !== undefined && !isSame(this.#known.get(read[0]), read[1])) changes.set(...read);
       }
-      this.#enter(changes);
-      if (changes.size > 0) await this.#home.write([...changes].map(([id, row]) => [`summary/${id}`, row]));
-      isNew ||= changes.size > 0;
       const next = isRecord(answer) ? text(answer["next"]) : undefined;
       const isPinned = isRecord(items.at(-1)) && (items.at(-1) as Record<string, unknown>)["pinned"] === true;
-      if (next === undefined || (!isWhole && changes.size === 0 && !isPinned)) return isNew;
+      const isEnd = next === undefined || (!isWhole && changes.size === 0 && !isPinned);
+      this.#enter(changes);
+      const entries: [string, unknown][] = [...changes].map(([id, row]) => [`summary/${id}`, row]);
+      // Together with the rows: from here on this page says nothing new.
+      if (!isEnd && !this.#isWalking) entries.push([TOLD, undefined]);
+      this.#isWalking ||= !isEnd;
+      if (entries.length > 0) await this.#home.write(entries);
+      isNew ||= changes.size > 0;
+      if (isEnd) return isNew;
       after = `&after=${encodeURIComponent(next)}`;
     }
     return isNew;
