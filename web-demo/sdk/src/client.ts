@@ -358,6 +358,7 @@ export class Syncline {
       user: this.user,
       use: (id) => this.#hub.use(this.#nameOf(id)),
       whenOpen: (work) => this.ready.then(work),
+      waits: () => this.#hub.waits(),
       row: (id) => this.conversations.get(id),
       drafts: (id) => this.drafts.of(id),
       setDraft: (id, content) => this.drafts.set(id, content),

@@ -79,6 +79,8 @@ export class Hub {
   #retryMs = REFUSED_MS;
   #unreadableMs = REFUSED_MS;
   #isVisible = true;
+  /** Edits that wait for their document to be opened. */
+  #waiting = 0;
 
   constructor(options: HubOptions) {
     this.#options = options;
@@ -155,6 +157,19 @@ export class Hub {
     return { document: slot.opening, release };
   }
 
+  /** An edit waits for its document to be opened: it counts as unsaved until what is returned is called. */
+  waits(): () => void {
+    this.#waiting += 1;
+    this.#judge();
+    let isWaiting = true;
+    return () => {
+      if (!isWaiting) return;
+      isWaiting = false;
+      this.#waiting -= 1;
+      this.#judge();
+    };
+  }
+
   /** The open copy of a document, if it is open. */
   peek(name: DocumentName): SyncedDocument | undefined {
     return this.#slots.get(name)?.document;
@@ -215,12 +230,8 @@ export class Hub {
       (document) => {
         if (this.#slots.get(name) === slot) this.#opened(slot, document);
       },
-      () => {
-        this.#slots.delete(name);
-        this.#judge();
-      },
+      () => this.#slots.delete(name),
     );
-    this.#judge();
     return slot;
   }
 
@@ -519,18 +530,17 @@ export class Hub {
     const documents = [...this.#slots.values()].flatMap(({ document }) => document ?? []);
     if (documents.length === 0 && this.#leaders === undefined) {
       return this.#isOn
-        ? { kind: "connecting", unsaved: 0 }
-        : { kind: "offline", cause: "switched-off", unsaved: 0 };
+        ? { kind: "connecting", unsaved: this.#waiting }
+        : { kind: "offline", cause: "switched-off", unsaved: this.#waiting };
     }
     // What was erased for good is no trouble of the others.
     const isGone = (status: Status) => status.kind === "refused" && status.code === "gone";
     const all = documents.map((document) => document.status);
-    // What is still being opened may hold something unsaved, and edits may wait for it: nobody can say yet.
-    if (documents.length < this.#slots.size) {
+    if (this.#waiting > 0) {
       all.push(
         this.#isOn
-          ? { kind: "connecting", unsaved: 0 }
-          : { kind: "offline", cause: "switched-off", unsaved: 0 },
+          ? { kind: "saving", unsaved: this.#waiting }
+          : { kind: "offline", cause: "switched-off", unsaved: this.#waiting },
       );
     }
     const statuses = all.every(isGone) ? all : all.filter((status) => !isGone(status));

@@ -271,7 +271,12 @@ export class Conversation implements Live<ConversationState> {
     const release = this.#hold();
     try {
       if (this.#open !== undefined) return await work(this.#open);
-      return await work(await this.#opened());
+      const done = this.#host.waits();
+      try {
+        return await work(await this.#opened());
+      } finally {
+        done();
+      }
     } finally {
       release();
     }

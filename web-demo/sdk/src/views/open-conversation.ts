@@ -21,6 +21,8 @@ export interface ConversationHost {
   readonly user: string;
   use(id: ConversationId): Use;
   whenOpen<T>(work: () => T | Promise<T>): Promise<T>;
+  /** An edit waits for the conversation to be opened, and counts as unsaved until what is returned is called. */
+  waits(): () => void;
   row(id: ConversationId): ConversationRow | undefined;
   drafts(id: ConversationId): { readonly own: Draft | undefined; readonly others: readonly Draft[] };
   setDraft(id: ConversationId, content: DraftContent): Promise<void>;
