@@ -152,13 +152,15 @@ impl<S: Wire> Connection<S> {
 
     async fn serve(&mut self) -> Closing {
         let (draining, stopping) = (self.app.draining.clone(), self.app.stopping.clone());
+        // The server's end waits for it: what is read is given to documents before these are closed.
+        let mut turn = Some(self.open.registry.givers.token());
         // Re-armed only when it fires or something is due earlier: most wake-ups leave it alone.
         let mut timer = pin!(sleep_until(self.deadline()));
         loop {
-            // Taken before it looks: an end that begins in between waits until what is read was given to its documents.
-            let turn = self.open.registry.givers.token();
             let reading = !draining.is_cancelled();
-            let turn = reading.then_some(turn);
+            if !reading {
+                drop(turn.take());
+            }
             let event = tokio::select! {
                 biased;
                 () = stopping.cancelled() => Event::Stop,
@@ -180,15 +182,24 @@ impl<S: Wire> Connection<S> {
             // A socket that is never silent must not keep the time from passing.
             let timed = if Instant::now() >= self.deadline() { self.timers().await } else { Ok(()) };
             let outcome = outcome.and(timed);
-            // Not kept while writing: a reader that does not read holds up nobody's end.
-            drop(turn);
             if matches!(outcome, Err(Closing::Gone)) {
                 // The library answers a close frame; a data frame behind that is against the protocol.
                 let _ = self.flush().await;
                 return Closing::Gone;
             }
             // What was owed before a fault is still written.
-            let written = self.write().await;
+            let written = {
+                let mut writing = pin!(self.write());
+                tokio::select! {
+                    biased;
+                    written = writing.as_mut() => written,
+                    () = draining.cancelled() => {
+                        // A reader that does not read holds up nobody's end: nothing more is read here.
+                        drop(turn.take());
+                        writing.await
+                    }
+                }
+            };
             if let Err(closing) = outcome.and(written) {
                 return closing;
             }
