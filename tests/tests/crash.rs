@@ -12,10 +12,10 @@ use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use syncline_protocol::frame::Dialect;
 use syncline_tests::{
-    Server, Witness, limited, run,
+    DEADLINE, Server, Witness, limited, run,
     witness::{DIALECTS, Ended},
 };
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
 use yrs::{Map, Text};
 
 const DOCUMENTS: usize = 3;
@@ -45,14 +45,16 @@ struct Busy {
     rng: Rng,
     /// What each edit did; the first is number 1.
     done: Vec<Did>,
+    /// Counts the edits of all devices.
+    edits: watch::Sender<u64>,
 }
 
 impl Busy {
-    fn new(name: usize, rng: &mut Rng) -> Self {
+    fn new(name: usize, rng: &mut Rng, edits: watch::Sender<u64>) -> Self {
         let document = format!("crash/{}", name % DOCUMENTS);
         let dialect = DIALECTS[name / DOCUMENTS % DIALECTS.len()];
         let device = Witness::new(dialect, &document, 1_000 + name as u64);
-        Self { name, document, device, rng: rng.fork(), done: Vec::new() }
+        Self { name, document, device, rng: rng.fork(), done: Vec::new(), edits }
     }
 
     async fn edit(&mut self) -> Result<()> {
@@ -76,7 +78,9 @@ impl Busy {
                 map.remove(txn, key);
             }
         });
-        edited.await.map(|_| ())
+        edited.await?;
+        self.edits.send_modify(|edits| *edits += 1);
+        Ok(())
     }
 
     /// Edits until the connection ends.
@@ -138,8 +142,17 @@ impl Busy {
     }
 }
 
-fn devices(rng: &mut Rng) -> Vec<Busy> {
-    (0..DOCUMENTS * DIALECTS.len()).map(|name| Busy::new(name, rng)).collect()
+fn devices(rng: &mut Rng, edits: &watch::Sender<u64>) -> Vec<Busy> {
+    (0..DOCUMENTS * DIALECTS.len()).map(|name| Busy::new(name, rng, edits.clone())).collect()
+}
+
+/// Waits until the devices together have made so many edits more. Where that leaves the server with them, with frames on
+/// their way and commits under way, is different each time.
+async fn until_made(edits: &watch::Sender<u64>, more: u64) -> Result<()> {
+    let mut made = edits.subscribe();
+    let wanted = *made.borrow_and_update() + more;
+    timeout(DEADLINE, made.wait_for(|made| *made >= wanted)).await.context("the devices do not go on")??;
+    Ok(())
 }
 
 /// Syncs every device and lets them all edit, until their connections end.
@@ -209,11 +222,12 @@ async fn no_edit_that_was_called_saved_is_lost_in_a_crash() -> Result<()> {
     let mut rng = Rng::with_seed(seed());
     let folder = tempfile::tempdir()?;
     let mut server = limited::start(&folder, &["--open"], LIMITS)?;
-    let mut busy = devices(&mut rng);
+    let edits = watch::Sender::new(0);
+    let mut busy = devices(&mut rng, &edits);
     for round in 0..rounds {
         let editing = unleash(&server, busy).await?;
         // The moment is random on purpose.
-        sleep(Duration::from_millis(rng.u64(5..250))).await;
+        until_made(&edits, rng.u64(1..400)).await?;
         server.kill()?;
         let gathered = gather(editing).await.with_context(|| format!("round {round}"))?;
         server = server.restart().with_context(|| format!("round {round}"))?;
@@ -254,10 +268,11 @@ async fn a_server_that_is_asked_to_end_acknowledges_first_and_closes_with_1012()
     let mut rng = Rng::with_seed(seed());
     let folder = tempfile::tempdir()?;
     let mut server = limited::start(&folder, &["--open"], LIMITS)?;
-    let mut busy = devices(&mut rng);
+    let edits = watch::Sender::new(0);
+    let mut busy = devices(&mut rng, &edits);
     for round in 0..4 {
         let editing = unleash(&server, busy).await?;
-        sleep(Duration::from_millis(rng.u64(20..200))).await;
+        until_made(&edits, rng.u64(30..300)).await?;
         let asked = Instant::now();
         let ending = tokio::task::spawn_blocking(move || server.terminate().map(|status| (server, status)));
         let gathered = gather(editing).await.with_context(|| format!("round {round}"))?;

@@ -1,7 +1,7 @@
 //! What is erased is gone: from every answer, from backups made afterwards, from a compacted folder, for devices that
 //! come back, and after a kill at any moment.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use syncline_protocol::frame::Dialect;
 use syncline_store::{MemoryStore, Store, export::import};
 use syncline_tests::{
     Client, Event, Server, Witness,
-    rest::{Api, ask},
+    rest::{Api, ask, get},
     run, token,
     witness::{DIALECTS, open},
 };
@@ -212,8 +212,7 @@ async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let deadline = std::time::Instant::now() + syncline_tests::DEADLINE;
     while !is_so().await {
         assert!(std::time::Instant::now() < deadline, "never: {what}");
-        // Nothing tells when a background task is done: it is asked again.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        // Nothing tells when a background task is done: the server is asked again.
     }
 }
 
@@ -452,8 +451,11 @@ async fn killed_at_any_moment_an_erasure_is_finished_at_the_next_start() {
             let ada = ada.clone();
             tokio::spawn(async move { ada.try_post(&path).await })
         };
-        // The moment is what is tried here: from before it begins to after it is done.
-        tokio::time::sleep(Duration::from_millis(round * 3)).await;
+        // The moment is what is tried here: from before it begins to after it is done. Each answer to something else lets
+        // a little of it happen.
+        for _ in 0..round * 4 {
+            get(&server, "/healthz").await;
+        }
         server.kill().expect("killed");
         unfinished += u64::from(!asking.await.expect("no panic"));
         let server = server.restart().expect("ready");
