@@ -82,7 +82,7 @@ async fn what_is_no_export_is_refused_and_a_bad_conversation_stops_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_so_many_go_at_once_and_one_may_take_longer_than_a_request() {
     let folder = tempfile::tempdir().expect("a folder");
-    let limits = [("transfers", 1), ("http_ms", 500)];
+    let limits = [("transfers", 1), ("http_ms", 500), ("linger_ms", 100)];
     let server = limited::start(&folder, &[], &limits).expect("ready");
     let key = token(server.data(), "ada", &[]);
     let ada = Api::new(&server, "ada", &key);
