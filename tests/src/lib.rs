@@ -5,6 +5,7 @@
 //! - [`device`] is a document with a client: it edits, syncs and knows what is saved.
 //! - [`witness`] is a device of any of the three families that keeps books of every ack.
 //! - [`rest`] asks the HTTP API; [`story`] reads all that a user has there; [`stream`] listens to events.
+//! - [`files`] makes files for blobs, and finds them on the disk.
 //! - [`limited`] starts servers with limits of a test's own; [`zips`] makes zips that no tool would.
 //!
 //! `tests/` has one file per behaviour. Nothing here sleeps: whatever is waited for has a deadline that only a
@@ -13,6 +14,7 @@
 
 pub mod client;
 pub mod device;
+pub mod files;
 pub mod limited;
 pub mod rest;
 pub mod server;

@@ -4,15 +4,16 @@
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpStream},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
 use reqwest::{Response, StatusCode, header};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use syncline_tests::{
-    DEADLINE, Server, http, limited,
+    DEADLINE, Server,
+    files::{below, content, hash},
+    http, limited,
     rest::{Answer, Api, get},
     run, token,
 };
@@ -26,16 +27,6 @@ fn start(arguments: &[&str], limits: &[(&str, u64)]) -> (Server, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let server = limited::start(&folder, arguments, limits).expect("ready");
     (server, folder)
-}
-
-fn hash(content: &[u8]) -> String {
-    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Bytes that are the same in every run, and no two pages of which are.
-fn content(length: usize) -> Vec<u8> {
-    let mut random = fastrand::Rng::with_seed(7);
-    std::iter::repeat_with(|| random.u8(..)).take(length).collect()
 }
 
 struct Caller {
@@ -147,11 +138,6 @@ async fn reaches(server: &Server, name: &str, least: f64) {
     tokio::time::timeout(DEADLINE, waiting).await.unwrap_or_else(|_| panic!("{name} stays below {least}"));
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_uploaded_is_given_out_whole_or_in_parts_and_runs_nowhere() {
     let (server, _folder) = start(&[], &[]);
@@ -198,7 +184,7 @@ async fn what_is_uploaded_is_given_out_whole_or_in_parts_and_runs_nowhere() {
         Api::new(&server, "ada", &eve.token).call("GET", &format!("/blobs/{name}"), Value::Null).await;
     assert_eq!(strange.status, StatusCode::FORBIDDEN);
     assert_eq!(eve.put(page).await.status(), StatusCode::CREATED, "and has to send it");
-    assert_eq!(files(&server.data().join("blobs")).len(), 2);
+    assert_eq!(below(&server.data().join("blobs")).len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -289,7 +275,7 @@ async fn what_has_another_hash_is_dropped_and_leaves_nothing() {
     let refused = ada.send("PUT", &name, &[], b"other").await;
     assert_eq!(code(refused).await, (422, "hash_mismatch".to_owned()));
     assert_eq!(ada.status("HEAD", &name).await, StatusCode::NOT_FOUND);
-    assert!(files(&server.data().join("blobs")).is_empty());
+    assert!(below(&server.data().join("blobs")).is_empty());
     assert_eq!(ada.send("PUT", &name, &[], b"meant").await.status(), StatusCode::CREATED);
     let bad = ada.status("GET", "not-a-hash").await;
     assert_eq!(bad, StatusCode::BAD_REQUEST);
@@ -306,7 +292,7 @@ async fn a_blob_whose_file_was_taken_away_is_not_there_and_can_be_sent_again() {
     let ada = Caller::new(&server, "ada");
     let name = hash(b"content");
     assert_eq!(ada.put(b"content").await.status(), StatusCode::CREATED);
-    std::fs::remove_file(&files(&server.data().join("blobs"))[0]).expect("removed");
+    std::fs::remove_file(&below(&server.data().join("blobs"))[0]).expect("removed");
     assert_eq!(ada.status("GET", &name).await, StatusCode::NOT_FOUND);
     assert_eq!(ada.status("HEAD", &name).await, StatusCode::NOT_FOUND);
     assert_eq!(ada.put(b"content").await.status(), StatusCode::CREATED);
@@ -365,7 +351,7 @@ async fn only_what_nothing_refers_to_is_collected() {
     assert_eq!(ada.status("GET", &hash(b"in a message")).await, StatusCode::OK, "deleted is not erased");
     assert_eq!(ada.status("GET", &hash(b"in a draft")).await, StatusCode::OK);
     assert_eq!(ada.status("HEAD", &hash(b"unfinished")).await, StatusCode::NOT_FOUND);
-    assert_eq!(files(&server.data().join("blobs")).len(), 2);
+    assert_eq!(below(&server.data().join("blobs")).len(), 2);
 
     // The draft goes, and with it what it held.
     ada.api.call("DELETE", &format!("/drafts/{FIRST}"), Value::Null).await.ok();
@@ -413,7 +399,7 @@ async fn an_upload_ends_with_its_device_and_with_its_user() {
             answer.push_str(&String::from_utf8_lossy(&piece[..length]));
         }
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
-        assert_eq!(files(&server.data().join("blobs")), Vec::<PathBuf>::new(), "nothing is kept");
+        assert_eq!(below(&server.data().join("blobs")), Vec::<PathBuf>::new(), "nothing is kept");
     }
 }
 
@@ -440,7 +426,7 @@ async fn verify_reads_every_blob_and_a_restore_tells_what_is_missing() {
     assert!(run(["restore", "--data", &copy, &backup]).status.success());
     assert_eq!(verify(&copy).0, Some(1), "the files are copied apart");
 
-    let file = files(&server.data().join("blobs")).into_iter().next().expect("a file");
+    let file = below(&server.data().join("blobs")).into_iter().next().expect("a file");
     std::fs::write(&file, b"six").expect("written");
     let (status, said) = verify(&data);
     assert_eq!(status, Some(1), "{said}");

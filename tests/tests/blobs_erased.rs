@@ -1,27 +1,21 @@
 //! Files to which only erased content referred are gone with its receipt; those that something else refers to stay.
 
-use std::path::{Path, PathBuf};
-
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use syncline_tests::{Server, http, rest::Api, run, token};
+use syncline_tests::{
+    Server,
+    files::{below, hash},
+    http,
+    rest::Api,
+    run, token,
+};
 
 const FIRST: &str = "019a0000-0000-7000-8000-000000000001";
 const SECOND: &str = "019a0000-0000-7000-8000-000000000002";
 
-fn hash(content: &[u8]) -> String {
-    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
-}
-
 /// The names of the files that are there, of some.
 fn there<'a>(server: &Server, contents: &[&'a str]) -> Vec<&'a str> {
-    let all = files(&server.data().join("blobs"));
+    let all = below(&server.data().join("blobs"));
     let is_there = |content: &&&str| all.iter().any(|path| path.ends_with(hash(content.as_bytes())));
     contents.iter().filter(is_there).copied().collect()
 }

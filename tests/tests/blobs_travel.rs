@@ -9,8 +9,14 @@ use std::{
 
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use syncline_tests::{Server, http, limited, rest::Api, run, token, zips::zip};
+use syncline_tests::{
+    Server,
+    files::{below, content, hash},
+    http, limited,
+    rest::Api,
+    run, token,
+    zips::zip,
+};
 use tempfile::TempDir;
 
 const FIRST: &str = "019a0000-0000-7000-8000-000000000001";
@@ -21,24 +27,10 @@ fn start(limits: &[(&str, u64)]) -> (Server, TempDir) {
     (server, folder)
 }
 
-fn hash(content: &[u8]) -> String {
-    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn content(length: usize) -> Vec<u8> {
-    let mut random = fastrand::Rng::with_seed(11);
-    std::iter::repeat_with(|| random.u8(..)).take(length).collect()
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
-}
-
 /// The file of a blob in a data folder.
 fn file_of(server: &Server, content: &[u8]) -> PathBuf {
     let name = hash(content);
-    let mut all = files(&server.data().join("blobs")).into_iter();
+    let mut all = below(&server.data().join("blobs")).into_iter();
     all.find(|path| path.ends_with(&name)).expect("its file")
 }
 
@@ -230,7 +222,7 @@ async fn what_is_not_what_its_name_says_is_reported_and_not_kept() {
     assert_eq!(last["left"].as_array().map(Vec::len), Some(6), "{last}");
     let (kind, bytes) = download(&server, &good).await.expect("it is there");
     assert!(kind == "application/octet-stream" && bytes == good, "{kind}");
-    assert_eq!(files(&server.data().join("blobs")).len(), 1, "nothing is left of the others");
+    assert_eq!(below(&server.data().join("blobs")).len(), 1, "nothing is left of the others");
 
     // A bit that fell over on the way.
     let at = archive.windows(good.len()).position(|part| part == good).expect("its bytes");
@@ -336,7 +328,7 @@ async fn a_failed_restore_leaves_nothing_behind_and_the_next_one_works() {
         assert!(said(&failed).contains("nothing was restored"), "{}", said(&failed));
     }
     assert!(!folder.path().join("deep").exists(), "not even a folder");
-    assert_eq!(files(&used), [used.join("secret")]);
+    assert_eq!(below(&used), [used.join("secret")]);
     for data in [&fresh, &used] {
         let restored = run(["restore", "--data", text(data), text(&to)]);
         assert_eq!(restored.status.code(), Some(0), "{}", said(&restored));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use support::{Device, Server};
 use syncline_document::{
-    Absorbed,
+    Absorbed, Judgement,
     schema::{Kind, conversation::Branch},
 };
 use syncline_protocol::limits::Limits;
@@ -27,16 +27,21 @@ fn least(write: impl Fn(&mut Device, &mut Server)) -> Duration {
         for n in 0..MESSAGES {
             device.say(&format!("late{n}"), Some("absent"), "x", &json!({}));
         }
-        let update = device.diff(&server.replica.state_vector());
-        let absorbed = server.replica.absorb(&update, &Limits::default());
-        assert!(matches!(absorbed, Absorbed::Applied(_)), "{absorbed:?}");
-        let began = Instant::now();
-        let judgement = server.judge();
-        let took = began.elapsed();
+        let (judgement, took) = judged(&mut server, &mut device);
         assert_eq!(judgement.accepted.len(), MESSAGES);
         took
     };
     (0..2).map(|_| once()).min().expect("some")
+}
+
+/// Gives a server what a device has for it; returns what was judged of it, and how long that took.
+fn judged(server: &mut Server, device: &mut Device) -> (Judgement, Duration) {
+    let update = device.diff(&server.replica.state_vector());
+    let absorbed = server.replica.absorb(&update, &Limits::default());
+    assert!(matches!(absorbed, Absorbed::Applied(_)), "{absorbed:?}");
+    let began = Instant::now();
+    let judgement = server.judge();
+    (judgement, began.elapsed())
 }
 
 fn assert_near(small: Duration, large: Duration) {
@@ -68,12 +73,7 @@ fn what_changed_is_told_at_the_same_cost_however_many_marks_stand_there() {
         device.sync(&mut server);
         let once = |seq: usize| {
             device.set("marks", &field(count / 2), &json!(seq));
-            let update = device.diff(&server.replica.state_vector());
-            let absorbed = server.replica.absorb(&update, &Limits::default());
-            assert!(matches!(absorbed, Absorbed::Applied(_)), "{absorbed:?}");
-            let began = Instant::now();
-            let judgement = server.judge();
-            let took = began.elapsed();
+            let (judgement, took) = judged(&mut server, &mut device);
             assert_eq!(judgement.changed.len(), 1, "{:?}", judgement.changed);
             took
         };

@@ -36,6 +36,17 @@ impl Bench {
         Self::on(tempfile::tempdir().expect("a folder"))
     }
 
+    /// Opens an empty folder, connected to a server that has nothing either; all of it is saved.
+    fn synced() -> Self {
+        let mut bench = Self::new();
+        bench.connect();
+        bench.answered(&mut Replica::new());
+        bench.hear(&SAVED);
+        bench.keeper.settle();
+        bench.sent();
+        bench
+    }
+
     /// Opens what is in a folder.
     fn on(folder: TempDir) -> Self {
         let path = folder.path().display().to_string();
@@ -132,11 +143,7 @@ const SAVED: Reply<'static> = Reply::Status { saved: true };
 
 #[test]
 fn an_edit_is_on_the_disk_before_anybody_hears_of_it() {
-    let mut bench = Bench::new();
-    bench.connect();
-    bench.answered(&mut Replica::new());
-    bench.hear(&SAVED);
-    bench.sent();
+    let mut bench = Bench::synced();
     let was_told = Arc::new(Mutex::new(None));
     let (told, seen) = (bench.told.clone(), was_told.clone());
     bench.on_disk(move || {
@@ -152,12 +159,7 @@ fn an_edit_is_on_the_disk_before_anybody_hears_of_it() {
 
 #[test]
 fn what_the_disk_does_not_take_is_neither_called_kept_nor_offered() {
-    let mut bench = Bench::new();
-    bench.connect();
-    bench.answered(&mut Replica::new());
-    bench.hear(&SAVED);
-    bench.keeper.settle();
-    bench.sent();
+    let mut bench = Bench::synced();
     bench.on_disk(|| Err(std::io::Error::other("full")));
     bench.set("a");
     bench.keeper.settle();
@@ -183,11 +185,7 @@ fn what_the_disk_does_not_take_is_neither_called_kept_nor_offered() {
 
 #[test]
 fn an_edit_is_on_the_disk_though_the_copy_was_opened_anew_for_another_one() {
-    let mut bench = Bench::new();
-    bench.connect();
-    bench.answered(&mut Replica::new());
-    bench.hear(&SAVED);
-    bench.keeper.settle();
+    let mut bench = Bench::synced();
     bench.set("a");
     // As after an edit behind it that the disk did not take.
     let profile = bench.profile.clone();
@@ -206,12 +204,7 @@ fn an_edit_is_on_the_disk_though_the_copy_was_opened_anew_for_another_one() {
 
 #[test]
 fn an_edit_that_is_kept_does_not_fail_where_the_log_cannot_be_written_anew() {
-    let mut bench = Bench::new();
-    bench.connect();
-    bench.answered(&mut Replica::new());
-    bench.hear(&SAVED);
-    bench.keeper.settle();
-    bench.sent();
+    let mut bench = Bench::synced();
     // A folder stands where the new file is to be.
     let stored = bench.keeper.folder.log(&bench.profile);
     let wall = stored.with_extension("new");

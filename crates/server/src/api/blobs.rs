@@ -21,7 +21,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
-pub(super) use self::{answer::denied, request::fit};
+pub(super) use self::{
+    answer::denied,
+    request::{BYTES, fit},
+};
 use self::{
     answer::{Item, content_headers, mismatch, upload_headers, whole},
     request::{Asked, Said, kind},

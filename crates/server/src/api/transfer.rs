@@ -139,10 +139,11 @@ async fn spool(home: &Home, most: u64, body: Body) -> Result<File, Problem> {
     Ok(file)
 }
 
-/// What an export is to hold.
+/// What an export or a backup is to hold.
 #[derive(Debug, Deserialize)]
-pub(super) struct With {
-    blobs: Option<bool>,
+pub(crate) struct With {
+    /// False leaves the blobs out.
+    pub(crate) blobs: Option<bool>,
 }
 
 /// Gives out all of a user's state as a zip of JSON files and of the files that messages refer to, which imports again.

@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 
 use super::{Refusal, blocking, principal, reading, store};
 use crate::{
+    api::transfer::With,
     app::App,
     blobs::backup::Carried,
     inspection::{self, Content, Listing, PAGE},
@@ -37,12 +38,6 @@ const PIECE_BYTES: usize = 256 << 10;
 pub(super) struct Page {
     after: Option<String>,
     limit: Option<usize>,
-}
-
-/// What a backup holds.
-#[derive(Debug, Deserialize)]
-pub(super) struct With {
-    blobs: Option<bool>,
 }
 
 fn operator(app: &App, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -89,8 +84,8 @@ pub(super) async fn document(
     content.map(Json).ok_or_else(|| Refusal::not_found("there is no such document"))
 }
 
-/// Streams a backup, with the blobs of users unless `blobs` is false. What fails before the first piece is a refusal; later the answer breaks off, and the file
-/// has no end, which a restore notices.
+/// Streams a backup, with the blobs of users unless `blobs` is false. What fails before the first piece is a refusal; later
+/// the answer breaks off, and the file has no end, which a restore notices.
 #[utoipa::path(get, path = "/v1/admin/backup", tag = "operation",
     params(("blobs" = Option<bool>, Query, description = "false leaves the blobs out")),
     responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>)))]

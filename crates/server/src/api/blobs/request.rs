@@ -6,6 +6,7 @@ use super::{UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_OFFSET};
 use crate::api::problem::Problem;
 
 /// Of a blob whose uploader named no type.
+/// The media type of what says none.
 pub(in crate::api) const BYTES: &str = "application/octet-stream";
 /// The longest media type.
 const KIND_BYTES: usize = 255;

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use super::intake::{Intake, Left};
 use crate::{
     api::{
-        blobs::{denied, fit},
+        blobs::{BYTES, denied, fit},
         problem::Problem,
     },
     blobs::{
@@ -28,8 +28,6 @@ use crate::{
 
 /// Failures that are told once more at the end.
 const TOLD: usize = 1_000;
-/// Of a blob whose media type is not known.
-const BYTES: &str = "application/octet-stream";
 
 /// What became of a file of an archive.
 #[derive(Debug, Serialize, Deserialize)]
