@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use crate::{
     lib0::{write_str, write_var_uint},
     limits::Limits,
-    update::{Anchor, Content, Id, Refusal, Scan, block_at, scan},
+    update::{Anchor, Content, Delete, Deletions, Id, Refusal, Scan, block_at, covers, scan},
 };
 
 /// What a state holds of one entry of the map.
@@ -49,8 +49,7 @@ struct Plan<'a> {
     scan: Scan<'a>,
     owners: Vec<Owner>,
     keys: Vec<&'a str>,
-    /// The deleted ranges of each client, ascending.
-    deleted: HashMap<u64, Vec<(u32, u32)>>,
+    deletions: Deletions,
 }
 
 /// Lists what a whole state holds of the entries of a root map.
@@ -182,11 +181,8 @@ impl<'a> Plan<'a> {
     fn of(state: &'a [u8], root: &str) -> Result<Self, Refusal> {
         let scan = scan(state, &Limits::stored())?;
         let owners = vec![Owner::Unknown; scan.blocks.len()];
-        let mut deleted: HashMap<u64, Vec<(u32, u32)>> = HashMap::new();
-        for delete in &scan.deletes {
-            deleted.entry(delete.client).or_default().push((delete.start, delete.end));
-        }
-        let mut plan = Self { scan, owners, keys: Vec::new(), deleted };
+        let deletions = scan.deletions();
+        let mut plan = Self { scan, owners, keys: Vec::new(), deletions };
         let mut index: HashMap<&'a str, u32> = HashMap::new();
         let sections: HashMap<u64, (u32, u32)> =
             plan.scan.sections.iter().map(|section| (section.client, section.blocks)).collect();
@@ -238,15 +234,9 @@ impl<'a> Plan<'a> {
     }
 
     /// Returns the deleted ranges of a client, ascending.
-    fn deleted(&self, client: u64) -> &[(u32, u32)] {
-        self.deleted.get(&client).map_or(&[], Vec::as_slice)
+    fn deleted(&self, client: u64) -> &[Delete] {
+        self.deletions.of(&self.scan, client)
     }
-}
-
-/// Says whether ascending ranges hold a clock.
-fn covers(ranges: &[(u32, u32)], clock: u32) -> bool {
-    let next = ranges.partition_point(|range| range.1 <= clock);
-    ranges.get(next).is_some_and(|range| range.0 <= clock)
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 mod content;
 mod refusal;
 
+use std::{collections::HashMap, ops::Range};
+
 use smallvec::SmallVec;
 
 pub use self::refusal::Refusal;
@@ -115,7 +117,35 @@ pub struct Scan<'a> {
     pub(crate) deletes: SmallVec<[Delete; 4]>,
 }
 
+/// Where the delete ranges of each client are in a [`Scan`].
+#[derive(Debug)]
+pub(crate) struct Deletions(HashMap<u64, Range<usize>>);
+
+impl Deletions {
+    /// Returns the ranges of a client, ascending; `scan` is the one that this was made of.
+    pub(crate) fn of<'s>(&self, scan: &'s Scan<'_>, client: u64) -> &'s [Delete] {
+        self.0.get(&client).and_then(|at| scan.deletes.get(at.clone())).unwrap_or_default()
+    }
+}
+
+/// Says whether ascending ranges of one client hold a clock.
+pub(crate) fn covers(ranges: &[Delete], clock: u32) -> bool {
+    let next = ranges.partition_point(|range| range.end <= clock);
+    ranges.get(next).is_some_and(|range| range.start <= clock)
+}
+
 impl Scan<'_> {
+    /// Looks up where the delete ranges of each client are.
+    pub(crate) fn deletions(&self) -> Deletions {
+        let mut from = 0;
+        let places = self.deletes.chunk_by(|a, b| a.client == b.client).map(|ranges| {
+            let place = from..from + ranges.len();
+            from = place.end;
+            (ranges[0].client, place)
+        });
+        Deletions(places.collect())
+    }
+
     /// Returns the number of blocks, Skips included.
     pub fn blocks(&self) -> usize {
         self.blocks.len()

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::update::{Anchor, Block, Content, Id, Scan, block_at, single_value};
+use crate::update::{Anchor, Block, Content, Deletions, Id, Scan, block_at, covers, single_value};
 
 /// Tips that are remembered of one document, at most. Beyond that their writers are asked.
 const TIPS: usize = 1 << 16;
@@ -78,14 +78,14 @@ pub(super) struct Leads<'k> {
     renewed: &'k Renewed,
     /// By index of the block: every block is passed once.
     found: HashMap<u32, Lead>,
-    /// Deleted ranges by client, ascending, once they are needed.
-    deleted: Option<HashMap<u64, Vec<(u32, u32)>>>,
+    /// Where the deletions are, once they are needed.
+    deletions: Option<Deletions>,
     pub(super) late: Vec<Late>,
 }
 
 impl<'k> Leads<'k> {
     pub(super) fn new(renewed: &'k Renewed) -> Self {
-        Self { renewed, found: HashMap::new(), deleted: None, late: Vec::new() }
+        Self { renewed, found: HashMap::new(), deletions: None, late: Vec::new() }
     }
 
     /// Says whether a new block is a value that may not show: set beside what is collected (`is_gone`) or at the root,
@@ -105,16 +105,8 @@ impl<'k> Leads<'k> {
         if !is_late || block.content != Content::Run || single_value(scan.bytes, block).is_none() {
             return false;
         }
-        let deleted = self.deleted.get_or_insert_with(|| {
-            let mut ranges: HashMap<u64, Vec<(u32, u32)>> = HashMap::new();
-            for delete in &scan.deletes {
-                ranges.entry(delete.client).or_default().push((delete.start, delete.end));
-            }
-            ranges
-        });
-        let ranges = deleted.get(&client).map_or(&[][..], Vec::as_slice);
-        let next = ranges.partition_point(|range| range.1 <= block.clock);
-        ranges.get(next).is_none_or(|range| range.0 > block.clock)
+        let deletions = self.deletions.get_or_insert_with(|| scan.deletions());
+        !covers(deletions.of(scan, client), block.clock)
     }
 
     /// Follows a block, by index and id, to the entry in which its chain began, in the update itself and in what is

@@ -498,12 +498,9 @@ impl<'k, 's, 'a> Walk<'k, 's, 'a> {
         if self.long_entries.is_empty() {
             return Ok(());
         }
-        let mut ranges: HashMap<u64, &[Delete]> = HashMap::new();
-        for client in self.scan.deletes.chunk_by(|a, b| a.client == b.client) {
-            ranges.insert(client[0].client, client);
-        }
+        let deletions = self.scan.deletions();
         for (client, from, to) in &self.long_entries {
-            let deletes = ranges.get(client).copied().unwrap_or(&[]);
+            let deletes = deletions.of(self.scan, *client);
             let mut at = *from;
             for delete in &deletes[deletes.partition_point(|delete| delete.end <= at)..] {
                 if delete.start > at || at >= *to {
