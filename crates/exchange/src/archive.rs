@@ -38,7 +38,7 @@ use syncline_document::{
 
 pub(crate) use self::files::{fill, is_name};
 pub use self::{
-    files::{BLOB_URL, Blob, Blobs, LeftBlob},
+    files::{BLOB_URL, Blob, Blobs, LeftBlob, names_in},
     restore::{Left, Restore, restore},
     write::{ArchiveError, Writer},
 };

@@ -82,13 +82,19 @@ impl Names {
 }
 
 fn gather(bytes: &[u8], found: &mut BTreeSet<String>) {
-    for at in memmem::find_iter(bytes, BLOB_URL) {
-        let digits = bytes.get(at + BLOB_URL.len()..at + BLOB_URL.len() + DIGITS);
-        let name = digits.and_then(|digits| std::str::from_utf8(digits).ok()).filter(|name| is_name(name));
+    for name in names_in(bytes) {
         if found.len() < NAMES {
-            found.extend(name.map(str::to_owned));
+            found.insert(name.to_owned());
         }
     }
+}
+
+/// Goes through the names of blobs that stand in some bytes.
+pub fn names_in(bytes: &[u8]) -> impl Iterator<Item = &str> {
+    memmem::find_iter(bytes, BLOB_URL).filter_map(|at| {
+        let digits = bytes.get(at + BLOB_URL.len()..at + BLOB_URL.len() + DIGITS)?;
+        std::str::from_utf8(digits).ok().filter(|name| is_name(name))
+    })
 }
 
 /// Says whether a text may be the name of a blob.

@@ -27,11 +27,6 @@ pub(crate) struct Doomed {
     pub(crate) drafted: BTreeSet<Name>,
 }
 
-/// Returns the names of blobs in a text.
-pub(crate) fn names_in(text: &[u8]) -> BTreeSet<Name> {
-    mentions::names_in(text).collect()
-}
-
 /// Removes the blobs of a user to which only what was erased referred, and to which nothing refers now. Returns how many
 /// went. The documents are scrubbed already.
 pub(crate) async fn remove(open: &Open, user: &str, doomed: Doomed) -> Result<u64, Trouble> {

@@ -14,13 +14,14 @@ use std::{collections::BTreeSet, sync::Arc};
 use memchr::memmem;
 use parking_lot::Mutex;
 use syncline_document::record::{Entry, EntryKind, Stored};
+use syncline_exchange::archive;
 use syncline_protocol::names::DocumentName;
 use syncline_store::Row;
 
 use super::{Key, Name};
 
 /// How a file part refers to a blob of its user: this, and 64 hexadecimal digits in lower case.
-pub(crate) const FORM: &str = syncline_exchange::archive::BLOB_URL;
+pub(crate) const FORM: &str = archive::BLOB_URL;
 /// Stands for every name.
 const ANY: &str = "*";
 const TABLE: &str = "mention";
@@ -74,7 +75,8 @@ impl Mentions {
         *self.0.lock() = Some(Look { key, spoiled: false });
     }
 
-    /// Does something unless the blob was mentioned since the look at it began, or nobody looks at it; an update that comes meanwhile waits.
+    /// Does something unless the blob was mentioned since the look at it began, or nobody looks at it; an update that
+    /// comes meanwhile waits.
     pub(super) fn unless_spoiled<R>(&self, key: &Key, act: impl FnOnce() -> R) -> Option<R> {
         let look = self.0.lock();
         look.as_ref().is_some_and(|look| look.key == *key && !look.spoiled).then(act)
@@ -97,11 +99,8 @@ fn gather(bytes: &[u8], names: &mut BTreeSet<Name>) {
 }
 
 /// Goes through the names that stand in some bytes.
-pub(super) fn names_in(bytes: &[u8]) -> impl Iterator<Item = Name> {
-    memmem::find_iter(bytes, FORM).filter_map(|at| {
-        let digits = bytes.get(at + FORM.len()..at + FORM.len() + 64)?;
-        Name::parse(std::str::from_utf8(digits).ok()?)
-    })
+pub(crate) fn names_in(bytes: &[u8]) -> impl Iterator<Item = Name> {
+    archive::names_in(bytes).filter_map(Name::parse)
 }
 
 /// Returns the range of all rows.
