@@ -41,8 +41,8 @@ pub struct Target {
 
 /// Something that is derived from documents and has to forget what is erased: an index, a feed.
 pub trait Forgets: Send + Sync {
-    /// Forgets all of it, durably, once the store holds nothing of it any more. It may be called again for the same: at the next start, where the server died before
-    /// the erasure was done. Runs where blocking is allowed.
+    /// Forgets all of it, durably, once the store holds nothing of it any more. It may be called again for the same: at
+    /// the next start, where the server died before the erasure was done. Runs where blocking is allowed.
     ///
     /// # Errors
     /// Why it could not: the erasure stays undone and is tried again.

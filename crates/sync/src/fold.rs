@@ -57,7 +57,7 @@ impl Session {
         if renews || self.size > self.settings.heavy_document_bytes {
             return self.work(Some(live), Work::Checkpoint { pending, sequence, renews }, None, now_ms, fx);
         }
-        match body::fold_live(&mut live, pending, sequence, renews, now_ms) {
+        match body::fold_live(&mut live, pending, sequence, false, now_ms) {
             Outcome::Folded(folded) => {
                 self.body = Body::Live(live);
                 self.offer_folded(folded, now_ms, fx);

@@ -34,8 +34,7 @@ pub(super) fn judge(
             bench.pen.set(root, key.clone(), value);
         }
     }
-    let put_away: Vec<_> = bench.offences(root).into_iter().collect();
-    for (key, committed) in put_away {
+    for (key, committed) in bench.offences(root) {
         if let Some(committed) = committed {
             offer(&mut strongest, bench, root, &key, &committed);
         }

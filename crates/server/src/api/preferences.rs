@@ -143,18 +143,23 @@ fn one(seen: &[Preference], name: &str) -> Option<Item> {
 
 /// Returns the tags of an `If-Match`, without their quotes. `*` stands for itself.
 pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<Vec<String>>, Problem> {
-    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
-    let text = value.to_str().map_err(|_| Problem::bad("If-Match holds tags in quotes"))?;
     // A weak tag, or none in quotes, is never equal to one of ours.
-    let tags = text.split(',').map(str::trim).map(|tag| tag.trim_matches('"').to_owned());
-    Ok(Some(tags.collect()))
+    tags(headers, header::IF_MATCH, |tag| tag)
 }
 
-/// Returns the tags of an `If-None-Match`, as [`if_match`].
+/// Returns the tags of an `If-None-Match`, as [`if_match`]; weak ones are compared like others.
 fn if_none_match(headers: &HeaderMap) -> Result<Option<Vec<String>>, Problem> {
-    let Some(value) = headers.get(header::IF_NONE_MATCH) else { return Ok(None) };
-    let text = value.to_str().map_err(|_| Problem::bad("If-None-Match holds tags in quotes, or *"))?;
-    let tags = text.split(',').map(|tag| tag.trim().trim_start_matches("W/").trim_matches('"').to_owned());
+    tags(headers, header::IF_NONE_MATCH, |tag| tag.trim_start_matches("W/"))
+}
+
+fn tags(
+    headers: &HeaderMap,
+    name: HeaderName,
+    bare: impl Fn(&str) -> &str,
+) -> Result<Option<Vec<String>>, Problem> {
+    let Some(value) = headers.get(&name) else { return Ok(None) };
+    let text = value.to_str().map_err(|_| Problem::bad(format!("{name} holds tags in quotes, or *")))?;
+    let tags = text.split(',').map(|tag| bare(tag.trim()).trim_matches('"').to_owned());
     Ok(Some(tags.collect()))
 }
 

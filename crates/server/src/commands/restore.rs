@@ -7,7 +7,7 @@ use std::{
 };
 
 use syncline_store::{
-    SledStore, Store,
+    SledStore,
     export::{Exported, import_with},
     sled_store::{Expect, SledOptions},
 };
@@ -36,8 +36,11 @@ pub(crate) fn run(arguments: &Restore) -> Result<(), Failure> {
     let before = Before::of(data);
     match restore(arguments, file) {
         Ok(restored) => tell(arguments, &restored),
-        // Whoever has the folder open has it still.
-        Err(error @ Failure::InUse(_)) => Err(error),
+        Err(error @ Failure::InUse(_)) => {
+            // Whoever has the folder open has it still. Where that is another restore, what it has put there stays.
+            let _ = fs::remove_dir(data.join(DRAFT));
+            Err(error)
+        }
         Err(error) => {
             // Half a restore must not be taken for a whole one.
             let hint = match before.bring_back() {
@@ -68,7 +71,6 @@ fn restore(arguments: &Restore, file: File) -> Result<Done, Failure> {
     if exported.files.is_some() {
         blobs.settle()?;
     }
-    store.mark()?;
     let again = arguments.erasures.as_deref().map(|ledger| erasures::replay(&store, ledger)).transpose()?;
     let (whole, left) = (blobs.whole, std::mem::take(&mut blobs.left));
     blobs.keep().map_err(unwritable)?;

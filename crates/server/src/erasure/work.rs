@@ -26,6 +26,7 @@ use crate::{
     blobs::{
         Name,
         erased::{self, Doomed},
+        mentions,
     },
     clock::now_ms,
     edits::SubmitError,
@@ -235,7 +236,8 @@ async fn drafted(
         let drafts = drafts::read(replica)?;
         let removed = drafts.iter().filter(|draft| draft.conversation == id.as_str() && is_removed(draft));
         let attached = removed.flat_map(|draft| &draft.attachments);
-        Ok::<_, Broken>(attached.flat_map(|one| erased::names_in(one.to_string().as_bytes())).collect())
+        let texts: Vec<String> = attached.map(ToString::to_string).collect();
+        Ok::<_, Broken>(texts.iter().flat_map(|text| mentions::names_in(text.as_bytes())).collect())
     });
     seen.await?.map_err(|broken| ErasureError::Engine(broken.to_string()))
 }
