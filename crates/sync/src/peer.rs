@@ -115,7 +115,7 @@ pub(crate) struct Peer {
     pub(crate) offer: Option<Offer>,
     /// Updates of it that had to be healed.
     pub(crate) healed: u32,
-    /// Its newest SyncStep1 showed edits that may have been made before it knew that the document was renewed.
+    /// Its newest SyncStep1 showed that it may not know yet that the document was renewed.
     pub(crate) may_be_late: bool,
     /// It was asked for all it has since its newest SyncStep1.
     pub(crate) asked_for_all: bool,

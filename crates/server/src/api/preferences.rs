@@ -144,20 +144,20 @@ fn one(seen: &[Preference], name: &str) -> Option<Item> {
 /// Returns the tags of an `If-Match`, without their quotes. `*` stands for itself.
 pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<Vec<String>>, Problem> {
     // A weak tag, or none in quotes, is never equal to one of ours.
-    tags(headers, header::IF_MATCH, |tag| tag)
+    tags(headers, &header::IF_MATCH, |tag| tag)
 }
 
 /// Returns the tags of an `If-None-Match`, as [`if_match`]; weak ones are compared like others.
 fn if_none_match(headers: &HeaderMap) -> Result<Option<Vec<String>>, Problem> {
-    tags(headers, header::IF_NONE_MATCH, |tag| tag.trim_start_matches("W/"))
+    tags(headers, &header::IF_NONE_MATCH, |tag| tag.trim_start_matches("W/"))
 }
 
 fn tags(
     headers: &HeaderMap,
-    name: HeaderName,
+    name: &HeaderName,
     bare: impl Fn(&str) -> &str,
 ) -> Result<Option<Vec<String>>, Problem> {
-    let Some(value) = headers.get(&name) else { return Ok(None) };
+    let Some(value) = headers.get(name) else { return Ok(None) };
     let text = value.to_str().map_err(|_| Problem::bad(format!("{name} holds tags in quotes, or *")))?;
     let tags = text.split(',').map(|tag| bare(tag.trim()).trim_matches('"').to_owned());
     Ok(Some(tags.collect()))
