@@ -162,6 +162,25 @@ fn a_device_that_was_away_is_asked_for_its_marks_before_it_is_told_of_the_renewa
     }
 }
 
+#[test]
+fn a_mark_that_is_set_before_the_answer_comes_is_carried_over() {
+    for dialect in [Hocuspocus, Dialect::Plain] {
+        let (mut bench, _, mut reader) = filled(Hocuspocus);
+        bench.tick_at(1);
+        bench.commit();
+        let checkpoint = checkpoint(&mut bench).expect("a checkpoint");
+        let (mut bench, peer) = restarted(checkpoint, dialect);
+        // It offers nothing: it only lacks the renewal.
+        bench.step1(peer, dialect, &reader.0.state_vector());
+        reader.mark(2, 5_000);
+        assert_eq!(bench.told(peer)[0], frame(dialect, &Reply::SyncStep1(state_vector::EVERYTHING)));
+        // It answers before it is told, since it is asked first.
+        bench.step2(peer, dialect, &reader.0.encode_state().unwrap());
+        bench.commit();
+        assert_eq!(stored(&bench)["02"], 5_000);
+    }
+}
+
 /// It knows all that is here, but goes on beside something that was collected without a successor.
 #[test]
 fn what_nobody_here_knows_the_key_of_is_kept_and_asked_for() {
