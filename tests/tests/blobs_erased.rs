@@ -87,6 +87,25 @@ async fn files_go_with_what_is_erased_unless_something_else_refers_to_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_a_draft_that_is_on_its_way_in_a_message_stays_when_something_else_is_erased() {
+    let server = Server::fresh(&[]).expect("ready");
+    let ada = Api::new(&server, "ada", &token(server.data(), "ada", &[]));
+    for id in [FIRST, SECOND] {
+        ada.post("/conversations", json!({ "id": id })).await;
+        let draft = json!({ "text": "", "attachments": [{ "url": url(id) }] });
+        ada.call("PUT", &format!("/drafts/{id}"), draft).await.ok();
+        put(&server, id, &[]).await;
+    }
+    say(&ada, FIRST, "m1", &[]).await;
+    // As where the phone that holds the message is offline.
+    ada.call("DELETE", &format!("/drafts/{SECOND}"), Value::Null).await.ok();
+    ada.post(&format!("/conversations/{FIRST}/messages/m1/erase"), Value::Null).await;
+    assert_eq!(there(&server, &[FIRST, SECOND]), [FIRST, SECOND]);
+    ada.post(&format!("/conversations/{FIRST}/erase"), Value::Null).await;
+    assert_eq!(there(&server, &[FIRST, SECOND]), [SECOND], "the draft of what is erased goes with it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_erasure_that_was_killed_takes_the_files_at_the_next_start() {
     let mut server = Server::fresh(&[]).expect("ready");
     let contents: Vec<String> = (0..40).map(|number| format!("file {number}")).collect();

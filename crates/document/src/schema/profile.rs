@@ -279,6 +279,13 @@ mod tests {
         let found = folders(&mut replica).expect("reads");
         let parents: Vec<_> = found.iter().map(|folder| folder.parent.as_deref()).collect();
         assert_eq!(parents, [None, None, Some("a"), None, None]);
+        let set = folder_parents(&mut replica).expect("reads");
+        let set: Vec<_> = set.iter().map(|(folder, parent)| (folder.as_str(), parent.as_str())).collect();
+        assert_eq!(
+            set,
+            [("a", "b"), ("b", "a"), ("c", "a"), ("e", "e")],
+            "what is set is a circle all the same"
+        );
     }
 
     #[test]

@@ -228,3 +228,30 @@ impl FileSink for Restored<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use syncline_store::MemoryStore;
+
+    use super::*;
+
+    #[test]
+    fn what_was_removed_while_the_backup_was_made_is_forgotten() {
+        let (store, folder) = (MemoryStore::new().expect("a store"), tempfile::tempdir().expect("a folder"));
+        let blob = Blob { bytes: 1, kind: "text/plain".to_owned(), at: 0, seen: 0 };
+        let keys: Vec<Key> = ["a", "b", "c"]
+            .map(|digit| ("ada".into(), Name::parse(&digit.repeat(64)).expect("a name")))
+            .to_vec();
+        store
+            .commit(&[], &keys.iter().map(|key| super::super::row(BLOB, key, &blob)).collect::<Vec<_>>())
+            .expect("written");
+        let mut restored = Restored::new(&store, folder.path());
+        let place = path(&folder.path().join(DRAFT), "ada", keys[0].1);
+        fs::create_dir_all(place.parent().expect("a folder")).expect("made");
+        fs::write(&place, "x").expect("written");
+        restored.left(&format!("ada/{}", keys[1].1), "its file cannot be read").expect("noted");
+        restored.settle().expect("settled");
+        let is_listed = |key: &Key| store.row(&row_key(BLOB, key)).expect("a store").is_some();
+        assert_eq!(keys.iter().map(is_listed).collect::<Vec<_>>(), [true, true, false]);
+    }
+}
